@@ -1,0 +1,2 @@
+//! Fuzz targets.
+#![forbid(unsafe_code)]

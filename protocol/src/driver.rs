@@ -1,0 +1,1 @@
+//! The sans-IO loop around a server.

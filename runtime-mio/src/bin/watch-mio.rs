@@ -1,0 +1,2 @@
+//! The watch server on mio.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Drives keepwatch servers over sockets with mio.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! In-memory runtime.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The watch server on smol.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Drives keepwatch servers over sockets with smol.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The watch server.
+#![forbid(unsafe_code)]
