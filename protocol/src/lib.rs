@@ -4,7 +4,7 @@
 
 extern crate alloc;
 
-mod driver;
+pub mod driver;
 pub mod http1;
 mod input;
 pub mod long_poll;
@@ -15,6 +15,7 @@ mod time;
 pub mod timer;
 pub mod websocket;
 
+pub use driver::{Driver, DriverConfig};
 pub use input::Input;
 pub use output::{Lease, Leases, SendQueue, Sink, Slices};
 pub use server::{Admission, After, Closed, ConnectionId, Fill, Peer, Server};

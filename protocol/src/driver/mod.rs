@@ -1,0 +1,648 @@
+//! The loop around a [`Server`], without the system calls.
+//!
+//! Everything that every server needs and that is no system call is here, once: bytes that were read and not taken, own
+//! output and its mark, whose turn it is, the order of own and lent bytes, stalled writes, the lingering close, draining,
+//! and the one seam where bytes are transformed ([`Transform`]: TLS). A runtime is what is left: it maps ids to sockets,
+//! makes the calls, and waits.
+//!
+//! A connection's life, as the driver sees it:
+//!
+//! ```text
+//!   accept ─► Open ── After::Finish, or refused ─► Finishing ── all written ─► Lingering ── peer closed, or time up ─► Closing
+//!              │                                      │          shutdown                                                │
+//!              └────────── After::Abort, failed, stalled, drained ───────────────────────────────────────────────────────┤
+//!                                                                                                        socket closed ─► gone
+//! ```
+//!
+//! There are two ways to drive it:
+//!
+//! - **Readiness** (epoll, kqueue; mio, smol): implement [`Sockets`], tell [`Driver::readable`] and [`Driver::writable`],
+//!   call [`Driver::turn`] until it says that nothing is left, wait until [`Driver::deadline`].
+//! - **Completion** (`io_uring`, a test, an event loop with ideas of its own): call [`Driver::next_ready`] and look at what the
+//!   connection [`wants`](Driver::wants); lend with [`Driver::fill`] or [`Driver::lease`]; say what happened with
+//!   [`Driver::received`], [`Driver::ended`], [`Driver::wrote`] and [`Driver::failed`].
+
+mod shell;
+mod transform;
+mod turn;
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::task::Waker;
+use core::time::Duration;
+
+use self::shell::{Buffers, Flag, Phase, Pool, Shell};
+use crate::input::Input;
+use crate::output::{Lease, Leases, Sink, Slices};
+use crate::server::{Admission, After, Closed, ConnectionId, Fill, Peer, Server};
+use crate::time::{Instant, Now, earliest};
+use crate::timer::Wheel;
+
+pub use self::transform::{Transform, TransformError, Transformed};
+pub use self::turn::{Io, Sockets};
+
+/// The limits and times of a [`Driver`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DriverConfig {
+    /// The most connections at once; more are closed as they come. A server that wants to answer them has a lower limit of
+    /// its own. Default: 1,000,000.
+    pub connections: usize,
+    /// Bytes of own output of one connection above which no input is taken for it. Default: 64 KiB.
+    pub output_mark: usize,
+    /// Size of the one buffer that reads go to. Default: 64 KiB.
+    pub read_bytes: usize,
+    /// Unread bytes of one connection above which it is not read from: at least the largest head that the server takes.
+    /// Default: 128 KiB.
+    pub unread_bytes: usize,
+    /// The same while the connection is paused. Default: 4 KiB.
+    pub paused_bytes: usize,
+    /// Bytes lent for one write. Default: 256 KiB.
+    pub write_bytes: usize,
+    /// Connections served in one turn, before the runtime looks for new events. Default: 256.
+    pub turn: usize,
+    /// How long a peer may accept nothing of what is to be written. Default: 60 s.
+    pub write_stall: Duration,
+    /// Lingering close: how long to wait for the peer's next byte, or its end. Default: 5 s.
+    pub linger_idle: Duration,
+    /// Lingering close: how long in all. Default: 30 s.
+    pub linger: Duration,
+}
+
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            connections: 1_000_000,
+            output_mark: 64 << 10,
+            read_bytes: 64 << 10,
+            unread_bytes: 128 << 10,
+            paused_bytes: 4 << 10,
+            write_bytes: 256 << 10,
+            turn: 256,
+            write_stall: Duration::from_secs(60),
+            linger_idle: Duration::from_secs(5),
+            linger: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a connection wants of a completion-based runtime. See [`Driver::wants`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants {
+    /// A read should be under way.
+    pub read: bool,
+    /// [`Driver::fill`] or [`Driver::lease`] may have something; never while a lease is out.
+    pub write: bool,
+    /// The writing side is to be shut down, then [`Driver::shut_down`] called.
+    pub shutdown: bool,
+    /// The socket is to be closed, then [`Driver::release`] called. Nothing else is wanted.
+    pub close: bool,
+}
+
+/// The sans-IO loop around a server. See the [module](self).
+pub struct Driver<S> {
+    server: S,
+    config: DriverConfig,
+    shells: Vec<Shell>,
+    free: Vec<u32>,
+    /// Slots that are to be looked at; each is in it once (`Flag::Queued`).
+    queue: VecDeque<u32>,
+    pool: Pool,
+    timers: Wheel,
+    drain_by: Option<Instant>,
+    read_buffer: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl<S: Server> Driver<S> {
+    /// A driver around a server. Nothing happens before [`start`](Driver::start).
+    pub fn new(server: S, config: DriverConfig) -> Self {
+        Self {
+            server,
+            read_buffer: vec![0; config.read_bytes.max(1)],
+            pool: Pool::new(config.output_mark),
+            config,
+            shells: Vec::new(),
+            free: Vec::new(),
+            queue: VecDeque::new(),
+            timers: Wheel::new(Duration::from_millis(16)),
+            drain_by: None,
+            plain: Vec::new(),
+        }
+    }
+
+    /// Gives the server the waker that leads to [`woken`](Driver::woken). Once, before anything else.
+    pub fn start(&mut self, waker: &Waker, now: Now) {
+        self.server.start(waker, now);
+    }
+
+    /// The server.
+    pub fn server(&self) -> &S {
+        &self.server
+    }
+
+    /// The server, to talk to it outside the driver's calls. After a change that makes connections ready, call
+    /// [`turn`](Driver::turn) or [`next_ready`](Driver::next_ready).
+    pub fn server_mut(&mut self) -> &mut S {
+        &mut self.server
+    }
+
+    /// How many connections there are, those that only linger included.
+    pub fn connections(&self) -> usize {
+        self.shells.len() - self.free.len()
+    }
+
+    /// A connection was accepted. `None`: close it at once (the limit is reached, or the driver drains).
+    pub fn accept(&mut self, peer: &Peer, now: Now) -> Option<ConnectionId> {
+        self.accept_transformed(peer, None, now)
+    }
+
+    /// The same, with a transformation between the socket and the server.
+    pub fn accept_transformed(
+        &mut self,
+        peer: &Peer,
+        transform: Option<Box<dyn Transform>>,
+        now: Now,
+    ) -> Option<ConnectionId> {
+        if self.drain_by.is_some() || self.connections() >= self.config.connections {
+            return None;
+        }
+        let slot = if let Some(slot) = self.free.pop() {
+            slot
+        } else {
+            let slot = u32::try_from(self.shells.len()).ok()?;
+            self.shells.push(Shell::default());
+            slot
+        };
+        let shell = &mut self.shells[slot as usize];
+        shell.open(transform);
+        let id = ConnectionId::new(slot, shell.generation);
+        match self.server.open(id, peer, now) {
+            Admission::Admit => shell.flags.set(Flag::Admitted),
+            Admission::Refuse(bytes) => {
+                shell.phase = Phase::Finishing;
+                shell.buffers.get_or_insert_with(|| self.pool.take()).out.put(&bytes);
+            }
+        }
+        self.enqueue(id);
+        Some(id)
+    }
+
+    /// These bytes were read. They may be changed in place, and are done with when this returns.
+    pub fn received(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) {
+        let Some(shell) = self.shell(id) else { return };
+        match shell.phase {
+            Phase::Open => {}
+            // Read and dropped, so that closing does not reset the connection under what was written.
+            Phase::Finishing => return,
+            Phase::Lingering => {
+                let idle = now.instant + self.config.linger_idle;
+                let until = shell.buffers.as_ref().map_or(idle, |buffers| buffers.linger_until.min(idle));
+                self.timers.set(id.slot(), until);
+                return;
+            }
+            Phase::Free | Phase::Closing => return,
+        }
+        if shell.transform.is_some() {
+            self.receive_transformed(id, bytes, now);
+        } else {
+            self.offer(id, bytes, now);
+        }
+        self.enqueue(id);
+    }
+
+    /// All bytes that the peer sent were read: it ended its side of the stream.
+    pub fn ended(&mut self, id: ConnectionId, now: Now) {
+        let Some(shell) = self.shell(id) else { return };
+        shell.flags.set(Flag::Ended);
+        if shell.phase == Phase::Lingering {
+            self.close(id, Closed::Finished, now);
+        } else {
+            self.hung_up(id, now);
+        }
+    }
+
+    /// The peer ended its side of the stream, perhaps behind bytes that are not read yet. A held answer is cancelled.
+    pub fn hung_up(&mut self, id: ConnectionId, now: Now) {
+        let Some(shell) = self.shell(id) else { return };
+        shell.flags.set(Flag::HungUp);
+        if shell.phase == Phase::Open {
+            // Unread bytes are offered before the end of them; a paused connection is told of the end at once.
+            if shell.flags.has(Flag::Ended) || shell.flags.has(Flag::Paused) {
+                self.offer(id, &mut [], now);
+            }
+            self.enqueue(id);
+        }
+    }
+
+    /// Reading or writing failed: the connection is gone.
+    pub fn failed(&mut self, id: ConnectionId, now: Now) {
+        if let Some(shell) = self.shell(id) {
+            shell.flags.clear(Flag::Leased);
+            self.close(id, Closed::Failed, now);
+            self.enqueue(id);
+        }
+    }
+
+    /// Lends what is to be written now. Write it, drop the slices, say [`wrote`](Driver::wrote).
+    pub fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, now: Now) -> Fill {
+        match self.shell(id) {
+            None => return Fill::Nothing,
+            Some(shell) if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) => return Fill::Nothing,
+            Some(shell) if shell.transform.is_some() => {
+                let fill = self.pull_transformed(id, now);
+                if let Some(wire) = self.shells[id.slot()].buffers.as_ref().map(|b| &b.wire) {
+                    let _room = to.push(wire.pending());
+                }
+                return fill;
+            }
+            Some(_) => {}
+        }
+        let (server, shell) = (&mut self.server, &mut self.shells[id.slot()]);
+        Self::fill_plain(server, shell, id, to, now)
+    }
+
+    /// The same as shared bytes, which may be written at any later time. While they are out, nothing else is lent for this
+    /// connection; [`wrote`](Driver::wrote) or [`failed`](Driver::failed) ends that.
+    pub fn lease(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
+        let Some(shell) = self.shell(id) else { return Fill::Nothing };
+        if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) {
+            return Fill::Nothing;
+        }
+        let fill = if shell.transform.is_some() {
+            let fill = self.pull_transformed(id, now);
+            let wire = self.shells[id.slot()].buffers.as_ref().map_or(&[][..], |b| b.wire.pending());
+            let _room = to.push(Lease::from(Arc::<[u8]>::from(wire)));
+            fill
+        } else {
+            let pull = shell.may_pull();
+            let own = if shell.flags.has(Flag::MidFrame) { &[][..] } else { shell.own() };
+            let lent = own.len();
+            let _room = to.push(Lease::from(Arc::<[u8]>::from(own)));
+            if let Some(buffers) = &mut shell.buffers {
+                buffers.lent = lent;
+            }
+            let fill = if pull { self.server.lease(id, to, now) } else { Fill::Nothing };
+            self.shells[id.slot()].flags.note_pull(fill, to.len() > lent);
+            if fill == Fill::Nothing && lent > 0 { Fill::All } else { fill }
+        };
+        if !to.is_empty() {
+            self.shells[id.slot()].flags.set(Flag::Leased);
+            self.timers.set(id.slot(), now.instant + self.config.write_stall);
+        }
+        fill
+    }
+
+    /// So many bytes of what was lent were written, from its start.
+    pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        let Some(shell) = self.shell(id) else { return };
+        if shell.flags.take(Flag::Leased) {
+            self.timers.cancel(id.slot());
+        }
+        let shell = &mut self.shells[id.slot()];
+        if matches!(shell.phase, Phase::Open | Phase::Finishing) {
+            if shell.transform.is_none() {
+                self.wrote_plain(id, bytes, now);
+            } else if let Some(buffers) = &mut shell.buffers {
+                buffers.wire.wrote(bytes);
+            }
+        }
+        self.enqueue(id);
+    }
+
+    /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
+    pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
+        self.gather(self.config.turn, now);
+        let id = self.dequeue()?;
+        for _ in 0..Self::ROUNDS {
+            if !self.advance(id, now) {
+                break;
+            }
+        }
+        self.settle(id, now);
+        Some(id)
+    }
+
+    /// What a connection wants now. It may change with each call that names the connection.
+    pub fn wants(&self, id: ConnectionId) -> Wants {
+        let Some(shell) = self.shells.get(id.slot()).filter(|shell| shell.is(id)) else { return Wants::default() };
+        if shell.phase == Phase::Closing {
+            return Wants { close: !shell.flags.has(Flag::Leased), ..Wants::default() };
+        }
+        Wants {
+            read: shell.wants_read(&self.config),
+            write: shell.may_write() && !shell.flags.has(Flag::Leased),
+            shutdown: shell.phase == Phase::Lingering && !shell.flags.has(Flag::ShutDown),
+            close: false,
+        }
+    }
+
+    /// The writing side was shut down, as [wanted](Wants::shutdown).
+    pub fn shut_down(&mut self, id: ConnectionId) {
+        if let Some(shell) = self.shell(id) {
+            shell.flags.set(Flag::ShutDown);
+        }
+    }
+
+    /// The socket was closed, as [wanted](Wants::close). The id names nothing from now on.
+    pub fn release(&mut self, id: ConnectionId) {
+        let Some(shell) = self.shell(id) else { return };
+        if shell.phase != Phase::Closing {
+            return;
+        }
+        shell.release();
+        if let Some(buffers) = shell.buffers.take() {
+            self.pool.put(buffers);
+        }
+        self.timers.cancel(id.slot());
+        self.free.push(id.slot() as u32);
+    }
+
+    /// The waker that the server got was woken.
+    pub fn woken(&mut self, now: Now) {
+        self.server.on_wake(now);
+    }
+
+    /// When [`on_deadline`](Driver::on_deadline) is to be called at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let drain = self.drain_by.filter(|_| self.connections() > 0);
+        earliest(earliest(self.server.deadline(), self.timers.next()), drain)
+    }
+
+    /// Does what is due at this time.
+    pub fn on_deadline(&mut self, now: Now) {
+        while let Some(slot) = self.timers.expire(now.instant) {
+            let shell = &self.shells[slot];
+            let id = ConnectionId::new(slot as u32, shell.generation);
+            match shell.phase {
+                Phase::Lingering => self.close(id, Closed::Finished, now),
+                Phase::Open | Phase::Finishing => {
+                    self.shells[slot].flags.clear(Flag::Leased);
+                    self.close(id, Closed::WriteStalled, now);
+                }
+                Phase::Free | Phase::Closing => {}
+            }
+        }
+        if self.server.deadline().is_some_and(|at| at <= now.instant) {
+            self.server.on_deadline(now);
+        }
+        if self.drain_by.is_some_and(|by| by <= now.instant) {
+            for slot in 0..self.shells.len() {
+                let shell = &self.shells[slot];
+                if !matches!(shell.phase, Phase::Free | Phase::Closing) {
+                    self.close(ConnectionId::new(slot as u32, shell.generation), Closed::Drained, now);
+                }
+            }
+        }
+    }
+
+    /// No more connections; the server says farewell to those there are, and at `by` what is left is closed. A second call
+    /// can only bring the time forward.
+    pub fn drain(&mut self, by: Instant, now: Now) {
+        let by = self.drain_by.map_or(by, |earlier| earlier.min(by));
+        self.drain_by = Some(by);
+        self.server.drain(by, now);
+    }
+
+    /// Whether the driver drains: nothing is to be accepted.
+    pub fn is_draining(&self) -> bool {
+        self.drain_by.is_some()
+    }
+
+    /// Whether it has drained: there are no connections, and there will be none.
+    pub fn is_drained(&self) -> bool {
+        self.is_draining() && self.connections() == 0
+    }
+}
+
+// What the calls above have in common.
+impl<S: Server> Driver<S> {
+    /// How often one visit of a connection may go round between answering and writing before others have their turn.
+    const ROUNDS: usize = 16;
+
+    fn shell(&mut self, id: ConnectionId) -> Option<&mut Shell> {
+        self.shells.get_mut(id.slot()).filter(|shell| shell.is(id))
+    }
+
+    fn enqueue(&mut self, id: ConnectionId) {
+        if let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) {
+            if !shell.flags.take(Flag::Queued) {
+                self.queue.push_back(id.slot() as u32);
+            }
+            shell.flags.set(Flag::Queued);
+        }
+    }
+
+    fn dequeue(&mut self) -> Option<ConnectionId> {
+        while let Some(slot) = self.queue.pop_front() {
+            let shell = &mut self.shells[slot as usize];
+            shell.flags.clear(Flag::Queued);
+            if shell.phase != Phase::Free {
+                return Some(ConnectionId::new(slot, shell.generation));
+            }
+        }
+        None
+    }
+
+    /// Queues what the server names as ready, at most so many. Returns how many it named.
+    fn gather(&mut self, most: usize, now: Now) -> usize {
+        for named in 0..most {
+            let Some(id) = self.server.next_ready(now) else { return named };
+            if let Some(shell) = self.shell(id).filter(|shell| shell.phase == Phase::Open) {
+                shell.flags.set(Flag::Resume);
+                shell.flags.set(Flag::Pull);
+                self.enqueue(id);
+            }
+        }
+        most
+    }
+
+    /// Does what is due for the connection and can be done without the socket: resumes it, offers unread bytes again.
+    /// Returns whether it did anything.
+    fn advance(&mut self, id: ConnectionId, now: Now) -> bool {
+        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return false };
+        if shell.phase != Phase::Open || shell.over_mark() {
+            return false;
+        }
+        if shell.flags.take(Flag::Resume) {
+            let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
+            let after = self.server.resume(id, &mut buffers.out, now);
+            let shell = &mut self.shells[id.slot()];
+            shell.buffers = Some(buffers);
+            shell.flags.set(Flag::Pull);
+            self.after(id, after, now);
+            return true;
+        }
+        if shell.may_offer() {
+            self.offer(id, &mut [], now);
+            return true;
+        }
+        false
+    }
+
+    /// Offers unread bytes and these to the server, unless it must not be called now: then they are kept.
+    fn offer(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) {
+        let shell = &mut self.shells[id.slot()];
+        let paused = shell.flags.has(Flag::Paused);
+        let hung_up = shell.flags.has(Flag::Ended) || (paused && shell.flags.has(Flag::HungUp));
+        let news = shell.must_tell_hung_up();
+        let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
+        if buffers.out.over_mark() || (paused && !news) {
+            buffers.unread.extend_from_slice(bytes);
+            if !buffers.unread.is_empty() || news {
+                shell.flags.set(Flag::Offer);
+            }
+            shell.buffers = Some(buffers);
+            return;
+        }
+        shell.flags.clear(Flag::Offer);
+        if hung_up && paused {
+            shell.flags.set(Flag::ToldHungUp);
+        }
+        let Buffers { unread, out, .. } = &mut *buffers;
+        let mut kept = core::mem::take(unread);
+        let all = if kept.is_empty() {
+            &mut *bytes
+        } else {
+            kept.extend_from_slice(bytes);
+            &mut kept[..]
+        };
+        let mut input = if hung_up { Input::last(all) } else { Input::new(all) };
+        let after = self.server.receive(id, &mut input, out, now);
+        let consumed = input.consumed();
+        if kept.is_empty() {
+            unread.extend_from_slice(&bytes[consumed..]);
+        } else {
+            kept.drain(..consumed);
+            *unread = kept;
+        }
+        let shell = &mut self.shells[id.slot()];
+        if out.over_mark() && !unread.is_empty() {
+            shell.flags.set(Flag::Offer);
+        }
+        shell.buffers = Some(buffers);
+        shell.flags.set(Flag::Pull);
+        self.after(id, after, now);
+    }
+
+    fn after(&mut self, id: ConnectionId, after: After, now: Now) {
+        let shell = &mut self.shells[id.slot()];
+        match after {
+            After::Open => {
+                if shell.flags.take(Flag::Paused) && (shell.has_unread() || shell.flags.has(Flag::Ended)) {
+                    shell.flags.set(Flag::Offer);
+                }
+                shell.flags.clear(Flag::ToldHungUp);
+            }
+            After::Paused => {
+                shell.flags.set(Flag::Paused);
+                // The end may have become known with the very bytes that led to the pause.
+                if shell.must_tell_hung_up() && shell.phase == Phase::Open {
+                    self.offer(id, &mut [], now);
+                }
+            }
+            After::MidFrame => {}
+            After::Finish => {
+                if shell.phase == Phase::Open {
+                    shell.phase = Phase::Finishing;
+                    if let Some(buffers) = &mut shell.buffers {
+                        buffers.unread = Vec::new();
+                    }
+                }
+            }
+            After::Abort => self.close(id, Closed::Aborted, now),
+        }
+    }
+
+    fn fill_plain<'a>(
+        server: &'a mut S,
+        shell: &'a mut Shell,
+        id: ConnectionId,
+        to: &mut Slices<'a>,
+        now: Now,
+    ) -> Fill {
+        let pull = shell.may_pull();
+        let Shell { flags, buffers, .. } = shell;
+        if let Some(buffers) = buffers {
+            buffers.lent = 0;
+            // Nothing goes between the halves of a frame.
+            if !flags.has(Flag::MidFrame) && to.has_room(1) {
+                buffers.lent = buffers.out.len();
+                let _room = to.push(buffers.out.pending());
+            }
+        }
+        let own = to.len();
+        let fill = if pull { server.fill(id, to, now) } else { Fill::Nothing };
+        flags.note_pull(fill, to.len() > own);
+        if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
+    }
+
+    /// Bytes of the server's, own or lent, left: to the socket, or into the transformation.
+    fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        let shell = &mut self.shells[id.slot()];
+        let mut pulled = bytes;
+        if let Some(buffers) = &mut shell.buffers {
+            let own = bytes.min(core::mem::take(&mut buffers.lent));
+            buffers.out.wrote(own);
+            pulled -= own;
+        }
+        if shell.flags.take(Flag::Pulled) {
+            let after = self.server.sent(id, pulled, now);
+            let shell = &mut self.shells[id.slot()];
+            if after == After::MidFrame {
+                shell.flags.set(Flag::MidFrame);
+            } else {
+                shell.flags.clear(Flag::MidFrame);
+            }
+            shell.flags.set(Flag::Pull);
+            self.after(id, after, now);
+        }
+    }
+
+    /// Moves the connection on when a phase is over, keeps its timer, and gives back memory that it does not use.
+    fn settle(&mut self, id: ConnectionId, now: Now) {
+        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
+        if shell.phase == Phase::Finishing && !shell.may_write() && !shell.flags.has(Flag::Leased) {
+            if shell.end_transform(&mut self.pool) {
+                return self.enqueue(id);
+            }
+            shell.phase = Phase::Lingering;
+            let until = now.instant + self.config.linger;
+            let buffers = shell.buffers.get_or_insert_with(|| self.pool.take());
+            buffers.linger_until = until;
+            self.timers.set(id.slot(), until.min(now.instant + self.config.linger_idle));
+            if shell.flags.take(Flag::Admitted) {
+                self.server.closed(id, Closed::Finished, now);
+            }
+            if self.shells[id.slot()].flags.has(Flag::Ended) {
+                self.close(id, Closed::Finished, now);
+            }
+            return self.enqueue(id);
+        }
+        if shell.phase == Phase::Open {
+            if let Some(buffers) = shell.buffers.take_if(|buffers| buffers.is_unused()) {
+                self.pool.put(buffers);
+            }
+        }
+    }
+
+    /// Whatever happens, the server hears of it once, and the socket is closed at the connection's next turn.
+    fn close(&mut self, id: ConnectionId, why: Closed, now: Now) {
+        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
+        if shell.phase == Phase::Closing {
+            return;
+        }
+        shell.phase = Phase::Closing;
+        if shell.flags.take(Flag::Admitted) {
+            self.server.closed(id, why, now);
+        }
+        self.timers.cancel(id.slot());
+        self.enqueue(id);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! What the driver keeps for a connection: 40 bytes while nothing waits, and a pooled box of buffers while something does.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::{DriverConfig, Transform};
+use crate::output::SendQueue;
+use crate::server::{ConnectionId, Fill};
+use crate::time::Instant;
+
+/// Where a connection is in its life. The picture is in the module above.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    #[default]
+    Free,
+    Open,
+    Finishing,
+    Lingering,
+    Closing,
+}
+
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(super) enum Flag {
+    /// The server knows the connection and has not been told that it is closed.
+    Admitted = 1 << 0,
+    /// It is in the queue.
+    Queued = 1 << 1,
+    /// The socket may have bytes.
+    Readable = 1 << 2,
+    /// The socket may have room.
+    Writable = 1 << 3,
+    /// The server takes no input.
+    Paused = 1 << 4,
+    /// A lent frame is half written.
+    MidFrame = 1 << 5,
+    /// The server is to be resumed.
+    Resume = 1 << 6,
+    /// The server may have something to lend.
+    Pull = 1 << 7,
+    /// The last fill or lease has bytes of the server's.
+    Pulled = 1 << 8,
+    /// A lease is out.
+    Leased = 1 << 9,
+    /// Unread bytes, or the end of them, are to be offered when that is possible.
+    Offer = 1 << 10,
+    /// The peer ended its side, perhaps behind unread bytes.
+    HungUp = 1 << 11,
+    /// The peer ended its side, and all was read.
+    Ended = 1 << 12,
+    /// The server heard of it while it was paused.
+    ToldHungUp = 1 << 13,
+    /// The writing side is shut down.
+    ShutDown = 1 << 14,
+    /// The transformation has said farewell.
+    TransformEnded = 1 << 15,
+    /// The transformation can't send yet.
+    Withheld = 1 << 16,
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct Flags(u32);
+
+impl Flags {
+    pub(super) fn has(self, flag: Flag) -> bool {
+        self.0 & flag as u32 != 0
+    }
+
+    pub(super) fn set(&mut self, flag: Flag) {
+        self.0 |= flag as u32;
+    }
+
+    pub(super) fn clear(&mut self, flag: Flag) {
+        self.0 &= !(flag as u32);
+    }
+
+    /// Keeps in mind what the server said when it was asked to lend.
+    pub(super) fn note_pull(&mut self, fill: Fill, lent: bool) {
+        if lent {
+            self.set(Flag::Pulled);
+        } else {
+            self.clear(Flag::Pulled);
+            if fill != Fill::More {
+                self.clear(Flag::Pull);
+                // A server that has nothing to lend is between two frames.
+                self.clear(Flag::MidFrame);
+            }
+        }
+    }
+
+    /// Clears it, and says whether it was set.
+    pub(super) fn take(&mut self, flag: Flag) -> bool {
+        let was = self.has(flag);
+        self.clear(flag);
+        was
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Shell {
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    pub(super) flags: Flags,
+    pub(super) buffers: Option<Box<Buffers>>,
+    pub(super) transform: Option<Box<dyn Transform>>,
+}
+
+impl Shell {
+    pub(super) fn open(&mut self, transform: Option<Box<dyn Transform>>) {
+        let queued = self.flags.has(Flag::Queued);
+        self.phase = Phase::Open;
+        self.flags = Flags::default();
+        self.flags.set(Flag::Readable);
+        self.flags.set(Flag::Writable);
+        if queued {
+            self.flags.set(Flag::Queued);
+        }
+        self.transform = transform;
+    }
+
+    pub(super) fn release(&mut self) {
+        self.phase = Phase::Free;
+        self.generation = self.generation.wrapping_add(1);
+        self.transform = None;
+    }
+
+    pub(super) fn is(&self, id: ConnectionId) -> bool {
+        self.generation == id.generation() && self.phase != Phase::Free
+    }
+
+    /// Own bytes that wait.
+    pub(super) fn own(&self) -> &[u8] {
+        self.buffers.as_ref().map_or(&[], |buffers| buffers.out.pending())
+    }
+
+    pub(super) fn over_mark(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| buffers.out.over_mark())
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| !buffers.unread.is_empty())
+    }
+
+    /// Whether the server may be asked to lend something.
+    pub(super) fn may_pull(&self) -> bool {
+        match self.phase {
+            Phase::Open => self.flags.has(Flag::Pull),
+            Phase::Finishing => self.flags.has(Flag::MidFrame),
+            Phase::Free | Phase::Lingering | Phase::Closing => false,
+        }
+    }
+
+    /// Whether the server is to hear, although it is paused, that the peer ended its side.
+    pub(super) fn must_tell_hung_up(&self) -> bool {
+        (self.flags.has(Flag::Ended) || self.flags.has(Flag::HungUp)) && !self.flags.has(Flag::ToldHungUp)
+    }
+
+    /// Whether unread bytes, or the end of them, can be offered now.
+    pub(super) fn may_offer(&self) -> bool {
+        self.flags.has(Flag::Offer) && (!self.flags.has(Flag::Paused) || self.must_tell_hung_up())
+    }
+
+    /// Whether there may be something to write.
+    pub(super) fn may_write(&self) -> bool {
+        let wire = self.buffers.as_ref().is_some_and(|buffers| !buffers.wire.is_empty());
+        match self.phase {
+            Phase::Open | Phase::Finishing => {
+                wire || (!self.flags.has(Flag::Withheld) && (!self.own().is_empty() || self.may_pull()))
+            }
+            Phase::Free | Phase::Lingering | Phase::Closing => false,
+        }
+    }
+
+    pub(super) fn wants_read(&self, config: &DriverConfig) -> bool {
+        if self.flags.has(Flag::Ended) {
+            return false;
+        }
+        match self.phase {
+            Phase::Finishing | Phase::Lingering => true,
+            Phase::Free | Phase::Closing => false,
+            Phase::Open => {
+                let paused = self.flags.has(Flag::Paused);
+                let limit = if paused { config.paused_bytes } else { config.unread_bytes };
+                !self.buffers.as_ref().is_some_and(|b| b.unread.len() >= limit || b.out.over_mark())
+            }
+        }
+    }
+
+    /// Lets the transformation say farewell, once. Returns whether it did.
+    pub(super) fn end_transform(&mut self, pool: &mut Pool) -> bool {
+        match &mut self.transform {
+            Some(transform) if !self.flags.has(Flag::TransformEnded) => {
+                self.flags.set(Flag::TransformEnded);
+                transform.finish(&mut self.buffers.get_or_insert_with(|| pool.take()).wire);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a connection has while bytes wait for it.
+pub(super) struct Buffers {
+    /// Received and not taken.
+    pub(super) unread: Vec<u8>,
+    /// The server's own bytes.
+    pub(super) out: SendQueue,
+    /// How many of those are lent.
+    pub(super) lent: usize,
+    /// Transformed bytes.
+    pub(super) wire: SendQueue,
+    /// When lingering ends at the latest.
+    pub(super) linger_until: Instant,
+}
+
+impl Buffers {
+    pub(super) fn is_unused(&self) -> bool {
+        self.unread.is_empty() && self.out.is_empty() && self.wire.is_empty()
+    }
+}
+
+/// Buffers between two uses: so many boxes, and none that grew large.
+pub(super) struct Pool {
+    boxes: Vec<Box<Buffers>>,
+    mark: usize,
+}
+
+impl Pool {
+    const BOXES: usize = 64;
+    const LARGE: usize = 16 << 10;
+
+    pub(super) fn new(mark: usize) -> Self {
+        Self { boxes: Vec::new(), mark }
+    }
+
+    #[expect(clippy::unnecessary_box_returns, reason = "the box is what is pooled")]
+    pub(super) fn take(&mut self) -> Box<Buffers> {
+        self.boxes.pop().unwrap_or_else(|| {
+            Box::new(Buffers {
+                unread: Vec::new(),
+                out: SendQueue::new(self.mark),
+                lent: 0,
+                wire: SendQueue::new(usize::MAX),
+                linger_until: Instant::NEVER,
+            })
+        })
+    }
+
+    pub(super) fn put(&mut self, mut buffers: Box<Buffers>) {
+        if self.boxes.len() >= Self::BOXES {
+            return;
+        }
+        buffers.unread.clear();
+        if buffers.unread.capacity() > Self::LARGE {
+            buffers.unread = Vec::new();
+        }
+        for queue in [&mut buffers.out, &mut buffers.wire] {
+            queue.wrote(usize::MAX);
+            if queue.capacity() > Self::LARGE {
+                queue.reset();
+            }
+        }
+        buffers.lent = 0;
+        self.boxes.push(buffers);
+    }
+}

@@ -1,0 +1,181 @@
+//! Driving by readiness: one turn over the connections that have something to do.
+
+use super::shell::{Flag, Phase};
+use super::Driver;
+use crate::output::Slices;
+use crate::server::{ConnectionId, Fill, Server};
+use crate::time::Now;
+
+/// What a system call did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// It moved so many bytes. A read of none is the end of the stream.
+    Done(usize),
+    /// It could move none now. The runtime will say [`Driver::readable`] or [`Driver::writable`] when it can.
+    Blocked,
+    /// The connection is gone.
+    Failed,
+}
+
+/// The system calls of a readiness-based runtime. An id names the socket that was accepted under it.
+pub trait Sockets {
+    /// Reads once, without waiting.
+    fn read(&mut self, id: ConnectionId, into: &mut [u8]) -> Io;
+    /// Writes the parts once, without waiting. They are not empty.
+    fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io;
+    /// Shuts down the writing side.
+    fn shutdown(&mut self, id: ConnectionId);
+    /// Closes the socket. The id names nothing from now on.
+    fn close(&mut self, id: ConnectionId);
+}
+
+impl<S: Server> Driver<S> {
+    /// The socket may have bytes, or its end.
+    pub fn readable(&mut self, id: ConnectionId) {
+        self.note_readiness(id, Flag::Readable);
+    }
+
+    /// The socket may have room.
+    pub fn writable(&mut self, id: ConnectionId) {
+        self.note_readiness(id, Flag::Writable);
+    }
+
+    fn note_readiness(&mut self, id: ConnectionId, flag: Flag) {
+        if let Some(shell) = self.shell(id) {
+            shell.flags.set(flag);
+            self.enqueue(id);
+        }
+    }
+
+    /// Serves connections that have something to do, a bounded number of them. Returns whether some are left: if so, look
+    /// for new events without waiting and call it again; if not, wait until [`Driver::deadline`].
+    pub fn turn(&mut self, sockets: &mut impl Sockets, now: Now) -> bool {
+        if self.deadline().is_some_and(|at| at <= now.instant) {
+            self.on_deadline(now);
+        }
+        let mut left = self.config.turn.max(1);
+        while left > 0 {
+            // Those that the server names and those with readiness alternate, so that neither starves the other.
+            self.gather(left, now);
+            let due = self.queue.len().min(left);
+            if due == 0 {
+                return false;
+            }
+            for _ in 0..due {
+                let Some(id) = self.dequeue() else { break };
+                self.serve(id, sockets, now);
+            }
+            left -= due;
+        }
+        true
+    }
+
+    fn serve(&mut self, id: ConnectionId, sockets: &mut impl Sockets, now: Now) {
+        self.read(id, sockets, now);
+        let mut wrote = false;
+        let mut more = true;
+        for _ in 0..Self::ROUNDS {
+            more = self.advance(id, now);
+            wrote |= self.write(id, sockets, now);
+            // What was written may have made room to answer more.
+            more |= self.can_advance(id);
+            if !more {
+                break;
+            }
+        }
+        self.settle(id, now);
+        let config = &self.config;
+        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
+        match shell.phase {
+            Phase::Closing => {
+                sockets.close(id);
+                return self.release(id);
+            }
+            Phase::Lingering if !shell.flags.has(Flag::ShutDown) => {
+                shell.flags.set(Flag::ShutDown);
+                sockets.shutdown(id);
+            }
+            Phase::Open | Phase::Finishing => {
+                let full = shell.may_write() && !shell.flags.has(Flag::Writable);
+                let blocked = full || shell.flags.has(Flag::Withheld);
+                if !blocked {
+                    self.timers.cancel(id.slot());
+                } else if wrote || self.timers.deadline_of(id.slot()).is_none() {
+                    self.timers.set(id.slot(), now.instant + config.write_stall);
+                }
+            }
+            Phase::Free | Phase::Lingering => {}
+        }
+        let shell = &self.shells[id.slot()];
+        let reads = shell.flags.has(Flag::Readable) && shell.wants_read(config);
+        let writes = shell.flags.has(Flag::Writable) && shell.may_write();
+        if more || reads || writes {
+            self.enqueue(id);
+        }
+    }
+
+    /// Whether [`advance`](Driver::advance) would do something.
+    fn can_advance(&self, id: ConnectionId) -> bool {
+        self.shells.get(id.slot()).filter(|shell| shell.is(id)).is_some_and(|shell| {
+            let due = shell.flags.has(Flag::Resume) || shell.may_offer();
+            shell.phase == Phase::Open && !shell.over_mark() && due
+        })
+    }
+
+    /// Reads once.
+    fn read(&mut self, id: ConnectionId, sockets: &mut impl Sockets, now: Now) {
+        let shell = &self.shells[id.slot()];
+        if !shell.flags.has(Flag::Readable) || !shell.wants_read(&self.config) {
+            return;
+        }
+        let mut buffer = core::mem::take(&mut self.read_buffer);
+        match sockets.read(id, &mut buffer) {
+            Io::Done(0) => self.ended(id, now),
+            Io::Done(count) => {
+                let count = count.min(buffer.len());
+                self.received(id, &mut buffer[..count], now);
+            }
+            Io::Blocked => self.shells[id.slot()].flags.clear(Flag::Readable),
+            Io::Failed => self.failed(id, now),
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Writes until nothing is left, the socket is full, or so much was written that others should have their turn. Returns
+    /// whether anything was written.
+    fn write(&mut self, id: ConnectionId, sockets: &mut impl Sockets, now: Now) -> bool {
+        let mut budget = self.config.write_bytes;
+        let mut wrote = false;
+        for _ in 0..Self::ROUNDS {
+            let shell = &self.shells[id.slot()];
+            if budget == 0 || !shell.flags.has(Flag::Writable) || !shell.may_write() {
+                break;
+            }
+            let mut slices = Slices::new(budget);
+            let fill = self.fill(id, &mut slices, now);
+            if slices.is_empty() {
+                if fill == Fill::More {
+                    continue;
+                }
+                break;
+            }
+            match sockets.write(id, slices.parts()) {
+                Io::Done(count) => {
+                    drop(slices);
+                    wrote |= count > 0;
+                    budget = budget.saturating_sub(count.max(1));
+                    self.wrote(id, count, now);
+                }
+                Io::Blocked => {
+                    drop(slices);
+                    self.shells[id.slot()].flags.clear(Flag::Writable);
+                }
+                Io::Failed => {
+                    drop(slices);
+                    self.failed(id, now);
+                }
+            }
+        }
+        wrote
+    }
+}
