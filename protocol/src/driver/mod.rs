@@ -193,13 +193,13 @@ impl<S: Server> Driver<S> {
 
     /// These bytes were read. They may be changed in place, and are done with when this returns.
     pub fn received(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) {
+        let idle = now.instant + self.config.linger_idle;
         let Some(shell) = self.shell(id) else { return };
         match shell.phase {
             Phase::Open => {}
             // Read and dropped, so that closing does not reset the connection under what was written.
             Phase::Finishing => return,
             Phase::Lingering => {
-                let idle = now.instant + self.config.linger_idle;
                 let until = shell.buffers.as_ref().map_or(idle, |buffers| buffers.linger_until.min(idle));
                 self.timers.set(id.slot(), until);
                 return;
