@@ -1,0 +1,81 @@
+//! What a watch server can be told.
+
+use std::time::Duration;
+
+use keepwatch_protocol::{http1, websocket};
+
+use crate::key::Key;
+use crate::log::LogLimits;
+use crate::store::StoreLimits;
+
+/// The limits and times of a watch server, each with a default that suits a server on one machine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// The longest a long poll is held, and how long it is if it does not say. Default: 60 s.
+    pub hold: Duration,
+    /// How long a long poll that has something to say waits for more, so that a burst is one answer. Default: 5 ms.
+    pub coalesce: Duration,
+    /// How long a stream may be silent before it says `bookmark`. Default: 25 s.
+    pub heartbeat: Duration,
+    /// Connections at once; more are answered 503. Default: 10,000.
+    pub connections: usize,
+    /// Watches on one WebSocket. Default: 1,024.
+    pub watches: usize,
+    /// Writes of one WebSocket that wait for their reply. Default: 256.
+    pub writes: usize,
+    /// Bytes of a key. Default: 1,024.
+    pub key_bytes: usize,
+    /// Bytes of a value. Default: 1 MiB.
+    pub value_bytes: usize,
+    /// Items on one page of a list, and how many there are if it does not say. Default: 10,000.
+    pub list_items: usize,
+    /// Bytes of one page of a list, about: the item that passes it is the last. Default: 1 MiB.
+    pub list_bytes: usize,
+    /// Bytes of events in one answer to a long poll, about. Default: 1 MiB.
+    pub poll_bytes: usize,
+    /// Lines of `/hello` that are kept for readers who are behind. Default: 1,024.
+    pub hello_lines: usize,
+    /// Origins other than the server's own whose pages may write and open a WebSocket, as they stand in the field:
+    /// `https://example.org`. Default: none.
+    pub origins: Vec<String>,
+    /// What the log keeps.
+    pub log: LogLimits,
+    /// The limits and times of HTTP. Its `body_bytes` is [`Config::value_bytes`], whatever it says.
+    pub http: http1::Config,
+    /// The limits and times of WebSocket.
+    pub websocket: websocket::Config,
+}
+
+impl Config {
+    /// The limits of a store in memory that fit these.
+    pub fn store_limits(&self) -> StoreLimits {
+        StoreLimits { key_bytes: self.key_bytes, value_bytes: self.value_bytes, ..StoreLimits::default() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let mut websocket = websocket::Config::default();
+        // A value of 1 MiB in base64, and the rest of the message.
+        websocket.message_bytes = 2 << 20;
+        Self {
+            hold: Duration::from_secs(60),
+            coalesce: Duration::from_millis(5),
+            heartbeat: Duration::from_secs(25),
+            connections: 10_000,
+            watches: 1024,
+            writes: 256,
+            key_bytes: Key::DEFAULT_MAX,
+            value_bytes: 1 << 20,
+            list_items: 10_000,
+            list_bytes: 1 << 20,
+            poll_bytes: 1 << 20,
+            hello_lines: 1024,
+            origins: Vec::new(),
+            log: LogLimits::default(),
+            http: http1::Config::default(),
+            websocket,
+        }
+    }
+}
