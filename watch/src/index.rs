@@ -1,0 +1,356 @@
+//! Who is concerned by a change of a key.
+//!
+//! A watcher has a filter: one key, or all keys with a prefix. Equal filters are one entry, with a list of its watchers that
+//! is threaded through the watchers themselves; so a change costs the filters that it concerns, and then their watchers, however
+//! many others there are.
+//!
+//! ```text
+//!  keys      "app/a" ----------> filter 0 ---> watcher 4 <-> watcher 9
+//!  prefixes  "" ---------------> filter 2 ---> watcher 0
+//!            "app/" -----------> filter 1 ---> watcher 1 <-> watcher 2 <-> watcher 7
+//! ```
+//!
+//! The prefixes of a key are found from the longest down, in one ordered map. The greatest entry that is not above a bound is
+//! either a prefix of the bound, or shows how much of the bound can be a prefix at all: what the two have in common. Each step
+//! makes the bound shorter, so there are never more steps than bytes in the key, and few in practice.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::key::{Key, KeyError};
+
+/// Which keys a watcher wants to hear of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Filter {
+    /// One key.
+    Key(Key),
+    /// Every key that begins with this; with the empty text, every key.
+    Prefix(Arc<str>),
+}
+
+impl Filter {
+    /// One key of at most `max` bytes.
+    pub fn key(key: &str, max: usize) -> Result<Self, KeyError> {
+        Key::new(key, max).map(Self::Key)
+    }
+
+    /// The keys that begin with a prefix of at most `max` bytes. It may be empty.
+    pub fn prefix(prefix: &str, max: usize) -> Result<Self, KeyError> {
+        if prefix.len() > max { Err(KeyError::TooLong { max }) } else { Ok(Self::Prefix(prefix.into())) }
+    }
+
+    /// Whether it wants to hear of that key.
+    pub fn matches(&self, key: &str) -> bool {
+        match self {
+            Self::Key(wanted) => wanted.as_str() == key,
+            Self::Prefix(prefix) => key.starts_with(&**prefix),
+        }
+    }
+}
+
+/// A filter in an [`Index`], for as long as it has a watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilterId(u32);
+
+/// A watcher in an [`Index`]. After its removal the id is given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WatcherId(u32);
+
+impl WatcherId {
+    /// The number, small and dense.
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+/// The watchers, each with a payload of type `T`, by what they want to hear of.
+#[derive(Debug)]
+pub struct Index<T> {
+    keys: BTreeMap<Key, FilterId>,
+    prefixes: BTreeMap<Arc<str>, FilterId>,
+    filters: Vec<Entry>,
+    watchers: Vec<Slot<T>>,
+    free_filter: u32,
+    free_watcher: u32,
+    filter_count: usize,
+    watcher_count: usize,
+}
+
+/// The end of a list.
+const NONE: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Entry {
+    /// `None`: free, and `first` is the next free one.
+    filter: Option<Filter>,
+    first: u32,
+    last: u32,
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    next: u32,
+    previous: u32,
+    filter: FilterId,
+    /// `None`: free, and `next` is the next free one.
+    payload: Option<T>,
+}
+
+impl<T> Default for Index<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Index<T> {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+            filters: Vec::new(),
+            watchers: Vec::new(),
+            free_filter: NONE,
+            free_watcher: NONE,
+            filter_count: 0,
+            watcher_count: 0,
+        }
+    }
+
+    /// Adds a watcher behind those of the same filter.
+    pub fn add(&mut self, filter: Filter, payload: T) -> Result<WatcherId, TooManyWatchers> {
+        // Checked before anything is changed. There are never more filters than watchers, so this bounds both.
+        if self.free_watcher == NONE && self.watchers.len() >= NONE as usize {
+            return Err(TooManyWatchers);
+        }
+        let filter = self.intern(filter);
+        let id = self.free_watcher;
+        let id = if id == NONE { self.watchers.len() as u32 } else { id };
+        let previous = match self.entry_mut(filter) {
+            Some(entry) => {
+                entry.count += 1;
+                if entry.first == NONE {
+                    entry.first = id;
+                }
+                std::mem::replace(&mut entry.last, id)
+            }
+            None => NONE,
+        };
+        if let Some(slot) = self.slot_mut(previous) {
+            slot.next = id;
+        }
+        let watcher = Slot { next: NONE, previous, filter, payload: Some(payload) };
+        match self.watchers.get_mut(id as usize) {
+            Some(free) => {
+                self.free_watcher = free.next;
+                *free = watcher;
+            }
+            None => self.watchers.push(watcher),
+        }
+        self.watcher_count += 1;
+        Ok(WatcherId(id))
+    }
+
+    /// Removes a watcher, and its filter if it was the last one of it. `None` if there is no such watcher.
+    pub fn remove(&mut self, id: WatcherId) -> Option<T> {
+        let free = self.free_watcher;
+        let slot = self.slot_mut(id.0)?;
+        let payload = slot.payload.take()?;
+        let (next, previous, filter) = (slot.next, slot.previous, slot.filter);
+        slot.next = free;
+        self.free_watcher = id.0;
+        self.watcher_count -= 1;
+        if let Some(slot) = self.slot_mut(next) {
+            slot.previous = previous;
+        }
+        if let Some(slot) = self.slot_mut(previous) {
+            slot.next = next;
+        }
+        if let Some(entry) = self.entry_mut(filter) {
+            entry.count -= 1;
+            if entry.first == id.0 {
+                entry.first = next;
+            }
+            if entry.last == id.0 {
+                entry.last = previous;
+            }
+            if entry.count == 0 {
+                self.release(filter);
+            }
+        }
+        Some(payload)
+    }
+
+    /// The payload of a watcher.
+    pub fn get(&self, id: WatcherId) -> Option<&T> {
+        self.watchers.get(id.0 as usize)?.payload.as_ref()
+    }
+
+    /// The payload of a watcher.
+    pub fn get_mut(&mut self, id: WatcherId) -> Option<&mut T> {
+        self.slot_mut(id.0)?.payload.as_mut()
+    }
+
+    /// What a watcher wants to hear of.
+    pub fn filter_of(&self, id: WatcherId) -> Option<&Filter> {
+        self.filter(self.filter_id_of(id)?)
+    }
+
+    /// The filter of a watcher, as an id that all watchers of the same filter share.
+    pub fn filter_id_of(&self, id: WatcherId) -> Option<FilterId> {
+        let slot = self.watchers.get(id.0 as usize)?;
+        slot.payload.is_some().then_some(slot.filter)
+    }
+
+    /// The filter with that id.
+    pub fn filter(&self, id: FilterId) -> Option<&Filter> {
+        self.filters.get(id.0 as usize)?.filter.as_ref()
+    }
+
+    /// Whether a watcher wants to hear of that key. `false` if there is no such watcher.
+    pub fn matches(&self, id: WatcherId, key: &str) -> bool {
+        self.filter_of(id).is_some_and(|filter| filter.matches(key))
+    }
+
+    /// How many watchers there are.
+    pub fn len(&self) -> usize {
+        self.watcher_count
+    }
+
+    /// Whether there are no watchers.
+    pub fn is_empty(&self) -> bool {
+        self.watcher_count == 0
+    }
+
+    /// How many different filters they have.
+    pub fn filters(&self) -> usize {
+        self.filter_count
+    }
+
+    /// Calls `f` with every watcher that wants to hear of this key, each once: those of the key, then those of its prefixes
+    /// from the longest to the shortest; for each filter in the order in which they were added.
+    pub fn visit(&mut self, key: &str, mut f: impl FnMut(WatcherId, &mut T)) {
+        if let Some(&filter) = self.keys.get(key) {
+            visit(&self.filters, &mut self.watchers, filter, &mut f);
+        }
+        for_each_prefix(&self.prefixes, key, |&filter| {
+            visit(&self.filters, &mut self.watchers, filter, &mut f);
+        });
+    }
+
+    /// Calls `f` with every watcher, in the order of their ids.
+    pub fn visit_all(&mut self, mut f: impl FnMut(WatcherId, &mut T)) {
+        for (id, slot) in (0..).zip(&mut self.watchers) {
+            if let Some(payload) = &mut slot.payload {
+                f(WatcherId(id), payload);
+            }
+        }
+    }
+
+    /// The entry of that filter, a new one if need be.
+    fn intern(&mut self, filter: Filter) -> FilterId {
+        let known = match &filter {
+            Filter::Key(key) => self.keys.get(key),
+            Filter::Prefix(prefix) => self.prefixes.get(prefix),
+        };
+        if let Some(&known) = known {
+            return known;
+        }
+        let id = if self.free_filter == NONE { self.filters.len() as u32 } else { self.free_filter };
+        match &filter {
+            Filter::Key(key) => self.keys.insert(key.clone(), FilterId(id)),
+            Filter::Prefix(prefix) => self.prefixes.insert(Arc::clone(prefix), FilterId(id)),
+        };
+        let entry = Entry { filter: Some(filter), first: NONE, last: NONE, count: 0 };
+        match self.filters.get_mut(id as usize) {
+            Some(free) => {
+                self.free_filter = free.first;
+                *free = entry;
+            }
+            None => self.filters.push(entry),
+        }
+        self.filter_count += 1;
+        FilterId(id)
+    }
+
+    /// Forgets a filter that has no watchers.
+    fn release(&mut self, id: FilterId) {
+        let free = self.free_filter;
+        let Some(entry) = self.entry_mut(id) else { return };
+        entry.first = free;
+        match entry.filter.take() {
+            Some(Filter::Key(key)) => self.keys.remove(&key),
+            Some(Filter::Prefix(prefix)) => self.prefixes.remove(&prefix),
+            None => None,
+        };
+        self.free_filter = id.0;
+        self.filter_count -= 1;
+    }
+
+    fn entry_mut(&mut self, id: FilterId) -> Option<&mut Entry> {
+        self.filters.get_mut(id.0 as usize)
+    }
+
+    fn slot_mut(&mut self, id: u32) -> Option<&mut Slot<T>> {
+        self.watchers.get_mut(id as usize)
+    }
+}
+
+fn visit<T>(
+    filters: &[Entry],
+    watchers: &mut [Slot<T>],
+    id: FilterId,
+    f: &mut impl FnMut(WatcherId, &mut T),
+) {
+    let mut at = filters.get(id.0 as usize).map_or(NONE, |entry| entry.first);
+    while let Some(slot) = watchers.get_mut(at as usize) {
+        if let Some(payload) = &mut slot.payload {
+            f(WatcherId(at), payload);
+        }
+        at = slot.next;
+    }
+}
+
+/// Calls `f` with the value of every entry that `key` begins with, from the longest to the shortest.
+fn for_each_prefix<V>(prefixes: &BTreeMap<Arc<str>, V>, key: &str, mut f: impl FnMut(&V)) {
+    // Every entry that `key` begins with and that is still to come is not above the bound, so it is a prefix of the bound's text.
+    let mut bound = Bound::Included(key);
+    loop {
+        let (Bound::Included(text) | Bound::Excluded(text)) = bound else { return };
+        let Some((entry, value)) = prefixes.range::<str, _>((Bound::Unbounded, bound)).next_back() else {
+            return;
+        };
+        let common = common_prefix(entry, text);
+        bound = if common.len() == entry.len() {
+            f(value);
+            Bound::Excluded(common)
+        } else {
+            Bound::Included(common)
+        };
+    }
+}
+
+/// What both texts begin with, as part of the second.
+fn common_prefix<'a>(a: &str, b: &'a str) -> &'a str {
+    let mut length = a.bytes().zip(b.bytes()).take_while(|(a, b)| a == b).count();
+    // Two characters may have their first bytes in common. All of `b` and none of it are always whole.
+    while !b.is_char_boundary(length) {
+        length -= 1;
+    }
+    b.get(..length).unwrap_or("")
+}
+
+/// There are 2^32 - 1 watchers already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyWatchers;
+
+impl fmt::Display for TooManyWatchers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no more watchers can be numbered")
+    }
+}
+
+impl std::error::Error for TooManyWatchers {}

@@ -1,0 +1,346 @@
+//! The changes of the near past, from which every watcher reads.
+//!
+//! ```text
+//!   trimmed | [ batch ][ batch ][    batch    ][ batch ] |  next push
+//!           ^ floor            ^ a watcher's            ^ head
+//!   floor_revision             cursor                   revision
+//! ```
+//!
+//! A watcher that is behind holds a position from `floor` to `head`. When the floor passes it, it has lost changes and is
+//! told `compacted`; nothing else in here loses anything. Whole batches leave, and a commit lies in one batch, so neither the
+//! floor nor [`Log::position_after`] ever lies inside a commit.
+
+use std::collections::{BTreeSet, VecDeque, vec_deque};
+use std::fmt;
+use std::slice;
+use std::sync::Arc;
+
+use crate::change::{Batch, Change};
+use crate::encoding::{Encoded, EncodingId, Encodings};
+use crate::key::{Position, Revision};
+
+/// How much a log keeps. The newest batch stays whatever its size, so that who is up to date when it comes is never
+/// compacted by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Bytes of changes: keys, values and what holds them.
+    pub bytes: usize,
+    /// Changes.
+    pub changes: usize,
+    /// Bytes of encodings; see [`Log::drop_encodings`].
+    pub encoded_bytes: usize,
+}
+
+impl Default for LogLimits {
+    /// 64 MiB, 1,000,000 changes, 64 MiB of encodings.
+    fn default() -> Self {
+        Self { bytes: 64 << 20, changes: 1_000_000, encoded_bytes: 64 << 20 }
+    }
+}
+
+/// The last batches, with their encodings. One for each machine; the batches are shared.
+#[derive(Debug)]
+pub struct Log {
+    entries: VecDeque<Entry>,
+    head: Position,
+    floor: Position,
+    revision: Revision,
+    floor_revision: Revision,
+    bytes: usize,
+    encoded_bytes: usize,
+    /// The first positions of the batches that have an encoding here: the oldest is found at once.
+    with_encodings: BTreeSet<Position>,
+    encodings: Encodings,
+    limits: LogLimits,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    batch: Arc<Batch>,
+    /// By encoding id; shorter than the number of encodings until one is made.
+    encoded: Vec<Option<Arc<Encoded>>>,
+}
+
+/// Past this capacity the buffer that encodings grow in is not kept.
+const SCRATCH_KEPT: usize = 64 << 10;
+
+impl Log {
+    /// An empty log that goes on from there.
+    pub fn new(head: Position, revision: Revision, encodings: Encodings, limits: LogLimits) -> Self {
+        Self {
+            entries: VecDeque::new(),
+            head,
+            floor: head,
+            revision,
+            floor_revision: revision,
+            bytes: 0,
+            encoded_bytes: 0,
+            with_encodings: BTreeSet::new(),
+            encodings,
+            limits,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The position that the next change will have.
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    /// The position of the oldest change that is kept; the head if there is none.
+    pub fn floor(&self) -> Position {
+        self.floor
+    }
+
+    /// The revision of the newest change, kept or not.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The highest revision that is no longer in the log. A watch since `r` can be answered if `r` is at least this and at
+    /// most [`Log::revision`].
+    pub fn floor_revision(&self) -> Revision {
+        self.floor_revision
+    }
+
+    /// About how many bytes the batches hold, without encodings.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// About how many bytes the encodings hold that this log keeps alive. Other machines may keep the same ones.
+    pub fn encoded_bytes(&self) -> usize {
+        self.encoded_bytes
+    }
+
+    /// What the encodings were registered with.
+    pub fn encodings(&self) -> &Encodings {
+        &self.encodings
+    }
+
+    /// Whether a list or a read at this revision, or a watch since it, can be answered.
+    pub fn check(&self, revision: Revision) -> Result<(), RevisionError> {
+        if revision < self.floor_revision {
+            Err(RevisionError::Compacted { floor: self.floor_revision })
+        } else if revision > self.revision {
+            Err(RevisionError::Ahead { current: self.revision })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Where a watch since `revision` starts: the first position of a greater revision, or the head.
+    pub fn position_after(&self, revision: Revision) -> Result<Position, RevisionError> {
+        self.check(revision)?;
+        let index = self.entries.partition_point(|entry| entry.batch.last_revision() <= revision);
+        Ok(self.entries.get(index).map_or(self.head, |entry| entry.batch.position_after(revision)))
+    }
+
+    /// The batch that holds this position, and the index of the change in it.
+    pub fn batch(&self, at: Position) -> Option<(&Arc<Batch>, usize)> {
+        let batch = &self.entries.get(self.entry(at))?.batch;
+        Some((batch, batch.index_of(at)?))
+    }
+
+    /// The change at this position.
+    pub fn change(&self, at: Position) -> Option<&Change> {
+        let (batch, index) = self.batch(at)?;
+        batch.changes().get(index)
+    }
+
+    /// The changes from this position to the head, in order. `None` when `from` is below the floor (compacted) or past
+    /// the head.
+    pub fn changes(&self, from: Position) -> Option<Changes<'_>> {
+        if from < self.floor || from > self.head {
+            return None;
+        }
+        let mut entries = self.entries.range(self.entry(from)..);
+        let current = entries.next().map_or(&[][..], |entry| {
+            entry.batch.changes().get(entry.batch.index_of(from).unwrap_or(0)..).unwrap_or(&[])
+        });
+        Some(Changes { next: from, current: current.iter(), entries })
+    }
+
+    /// Whether the change at this position is the last of its commit. Only then does its revision say "everything up to
+    /// here": a resume after an earlier one would lose the rest of the commit.
+    pub fn ends_commit(&self, at: Position) -> bool {
+        self.batch(at).is_some_and(|(batch, index)| {
+            let (changes, next) = (batch.changes(), index.saturating_add(1));
+            changes.get(index).map(|change| change.revision)
+                != changes.get(next).map(|change| change.revision)
+        })
+    }
+
+    /// The frames of the batch that holds this position, made now if need be, and the index of the change among them.
+    pub fn encode(&mut self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
+        let entry = self.entry(at);
+        let entry = self.entries.get_mut(entry)?;
+        let index = entry.batch.index_of(at)?;
+        let encoder = self.encodings.encoder(encoding)?;
+        if entry.encoded.len() <= encoding.index() {
+            entry.encoded.resize(self.encodings.len(), None);
+        }
+        let slot = entry.encoded.get_mut(encoding.index())?;
+        let made = match slot {
+            Some(made) => made,
+            None => {
+                let made = entry.batch.encoded(encoder, &mut self.scratch);
+                if self.scratch.capacity() > SCRATCH_KEPT {
+                    self.scratch = Vec::new();
+                }
+                self.encoded_bytes += made.memory();
+                self.with_encodings.insert(entry.batch.first());
+                slot.insert(made)
+            }
+        };
+        Some((made, index))
+    }
+
+    /// The same, but only what is made already: for lending slices after a pass that called [`Log::encode`].
+    pub fn encoded(&self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
+        let entry = self.entries.get(self.entry(at))?;
+        let index = entry.batch.index_of(at)?;
+        Some((entry.encoded.get(encoding.index())?.as_ref()?, index))
+    }
+
+    /// The frame of the change at this position, if it is made already.
+    pub fn frame(&self, at: Position, encoding: EncodingId) -> Option<&[u8]> {
+        let (encoded, index) = self.encoded(at, encoding)?;
+        encoded.bytes().get(encoded.frame(index))
+    }
+
+    /// Drops encodings, those of the oldest batches first, until they fit their limit, and says how many bytes went.
+    ///
+    /// O(1) when they fit. It runs at each push; call it in every turn in which watchers that are behind were served. Never
+    /// between [`Log::encode`] and the use of what it made.
+    pub fn drop_encodings(&mut self) -> usize {
+        let before = self.encoded_bytes;
+        while self.encoded_bytes > self.limits.encoded_bytes {
+            let Some(oldest) = self.with_encodings.first().copied() else { break };
+            let entry = self.entry(oldest);
+            self.forget(entry);
+        }
+        before - self.encoded_bytes
+    }
+
+    /// Adds the next batch. The caller then calls [`Log::trim`] until it gives nothing.
+    pub fn push(&mut self, batch: Arc<Batch>) -> Result<(), PushError> {
+        if batch.first() != self.head {
+            return Err(PushError::Position { expected: self.head });
+        }
+        if batch.first_revision() <= self.revision {
+            return Err(PushError::Revision { current: self.revision });
+        }
+        self.head = batch.end();
+        self.revision = batch.last_revision();
+        self.bytes += batch.bytes();
+        self.entries.push_back(Entry { batch, encoded: Vec::new() });
+        Ok(())
+    }
+
+    /// Takes the oldest batch out if the log is over a limit. Encodings are dropped with it.
+    pub fn trim(&mut self) -> Option<Arc<Batch>> {
+        let over = self.bytes > self.limits.bytes || self.head.since(self.floor) > self.limits.changes as u64;
+        if !over || self.entries.len() < 2 {
+            self.drop_encodings();
+            return None;
+        }
+        self.forget(0);
+        let batch = self.entries.pop_front()?.batch;
+        self.bytes -= batch.bytes();
+        self.floor = batch.end();
+        self.floor_revision = batch.last_revision();
+        Some(batch)
+    }
+
+    /// The index of the entry that holds this position, if any does.
+    fn entry(&self, at: Position) -> usize {
+        self.entries.partition_point(|entry| entry.batch.end() <= at)
+    }
+
+    /// Drops the encodings of an entry.
+    fn forget(&mut self, entry: usize) {
+        if let Some(entry) = self.entries.get_mut(entry) {
+            let held = std::mem::take(&mut entry.encoded);
+            self.encoded_bytes -= held.iter().flatten().map(|encoded| encoded.memory()).sum::<usize>();
+            self.with_encodings.remove(&entry.batch.first());
+        }
+    }
+}
+
+/// The changes of a [`Log`] from a position on, each with its position.
+#[derive(Clone, Debug)]
+pub struct Changes<'a> {
+    next: Position,
+    current: slice::Iter<'a, Change>,
+    entries: vec_deque::Iter<'a, Entry>,
+}
+
+impl<'a> Iterator for Changes<'a> {
+    type Item = (Position, &'a Change);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let change = loop {
+            match self.current.next() {
+                Some(change) => break change,
+                None => self.current = self.entries.next()?.batch.changes().iter(),
+            }
+        };
+        let at = self.next;
+        self.next = at.plus(1);
+        Some((at, change))
+    }
+}
+
+/// Why nothing can be said about a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevisionError {
+    /// It is too long ago: some of the changes after it are no longer kept.
+    Compacted {
+        /// The lowest revision that can be answered.
+        floor: Revision,
+    },
+    /// It is not reached. The client knew another store, or this one before it was started again.
+    Ahead {
+        /// The revision of the newest change.
+        current: Revision,
+    },
+}
+
+impl fmt::Display for RevisionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Compacted { floor } => write!(f, "the changes before revision {floor} are no longer kept"),
+            Self::Ahead { current } => write!(f, "the newest revision is {current}"),
+        }
+    }
+}
+
+impl std::error::Error for RevisionError {}
+
+/// Why a batch is not the next one. The store broke its promise, or a batch was lost on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// It does not start at the head.
+    Position {
+        /// Where the next batch starts.
+        expected: Position,
+    },
+    /// Its first revision is not greater than the last one.
+    Revision {
+        /// The revision of the newest change.
+        current: Revision,
+    },
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position { expected } => write!(f, "the next batch starts at position {expected}"),
+            Self::Revision { current } => write!(f, "the next batch starts above revision {current}"),
+        }
+    }
+}
+
+impl std::error::Error for PushError {}
