@@ -1,0 +1,276 @@
+//! What all connections of a machine share.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use keepwatch_protocol::timer::Wheel;
+use keepwatch_protocol::{ConnectionId, Instant, Now, http1, websocket};
+
+use super::delivery::Delivery;
+use super::metrics::Metrics;
+use super::publishing::Publishing;
+use crate::change::Batch;
+use crate::config::Config;
+use crate::encoding::Encodings;
+use crate::handle::{Answer, Queue};
+use crate::index::Index;
+use crate::key::Position;
+use crate::room::{Member, Room};
+use crate::store::{Busy, Operation, Outcome, Reply, Store, Ticket};
+use crate::surface::Surfaces;
+use crate::view::View;
+
+pub(super) struct Core<S> {
+    pub(super) config: Config,
+    pub(super) http: Arc<http1::Config>,
+    pub(super) websocket: Arc<websocket::Config>,
+    pub(super) store: S,
+    pub(super) view: View,
+    pub(super) surfaces: Surfaces,
+    pub(super) index: Index<Watcher>,
+    pub(super) delivery: Delivery,
+    pub(super) ready: Ready,
+    pub(super) timers: Wheel,
+    pub(super) writes: Writes,
+    pub(super) room: Member,
+    /// Who reads `/hello`, by slot.
+    pub(super) readers: BTreeSet<u32>,
+    pub(super) publishing: Publishing,
+    pub(super) metrics: Metrics,
+    pub(super) page: Arc<[u8]>,
+    pub(super) farewells: Option<Farewells>,
+    seed: u64,
+}
+
+/// What the index keeps of a watcher: whose it is, and where it is in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watcher {
+    pub(super) owner: Owner,
+    /// The first change that it may not have seen; `None`: it has seen all that concern it, however old the log is by then.
+    pub(super) behind: Option<Position>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    /// The connection in this slot.
+    Connection(u32),
+    /// A subscription of the process's own.
+    Subscription(u32),
+}
+
+impl<S: Store> Core<S> {
+    pub(super) fn new(config: Config, store: S, room: &Room, queue: Arc<Queue>, seed: u64) -> Self {
+        let mut encodings = Encodings::new();
+        // Four fit: the registry takes 256.
+        let surfaces = Surfaces::register(&mut encodings).unwrap_or_default();
+        let mut http = config.http.clone();
+        http.limits.body_bytes = config.value_bytes as u64;
+        Self {
+            http: Arc::new(http),
+            websocket: Arc::new(config.websocket.clone()),
+            store,
+            view: View::new(encodings, config.log),
+            surfaces,
+            index: Index::new(),
+            delivery: Delivery::default(),
+            ready: Ready::default(),
+            timers: Wheel::new(Duration::from_millis(4)),
+            writes: Writes::default(),
+            room: room.join(config.hello_lines),
+            readers: BTreeSet::new(),
+            publishing: Publishing::new(queue),
+            metrics: Metrics::new(),
+            page: Arc::from(&include_bytes!("../page.html")[..]),
+            farewells: None,
+            seed,
+            config,
+        }
+    }
+
+    pub(super) fn start(&mut self, waker: &Waker) {
+        self.store.start(waker);
+        self.room.start(waker);
+        self.publishing.start(waker);
+    }
+
+    /// Takes everything that happened: batches and replies of the store, lines of the room, calls of the process. Before an
+    /// answer to a read, this is what makes it see every write that anyone was told of. Returns whether anything happened.
+    pub(super) fn settle(&mut self, now: Now) -> bool {
+        let mut happened = self.serve_process(now);
+        while let Some(outcome) = self.store.poll() {
+            happened = true;
+            match outcome {
+                Outcome::Batch(batch) => self.apply(&batch),
+                Outcome::Reply(ticket, reply) => self.replied(ticket, reply),
+                Outcome::Snapshot(snapshot) => {
+                    if self.view.restore(snapshot) {
+                        let ready = &mut self.ready;
+                        let publishing = &mut self.publishing;
+                        self.index.visit_all(|_, watcher| {
+                            // Below every floor: it is told that something is missing.
+                            watcher.behind = Some(Position::START);
+                            notify(ready, publishing, watcher.owner);
+                        });
+                    }
+                }
+            }
+        }
+        if self.room.poll() {
+            happened = true;
+            for slot in &self.readers {
+                self.ready.push(*slot);
+            }
+        }
+        self.serve_subscriptions();
+        happened
+    }
+
+    fn apply(&mut self, batch: &Arc<Batch>) {
+        let applied = self.view.apply(Arc::clone(batch));
+        debug_assert!(applied.is_ok(), "a store's batches follow each other");
+        self.metrics.changes.inc_by(batch.changes().len() as u64);
+        let (ready, publishing) = (&mut self.ready, &mut self.publishing);
+        for (index, change) in batch.changes().iter().enumerate() {
+            let at = batch.first().plus(index);
+            self.index.visit(&change.key, |_, watcher| {
+                if watcher.behind.is_none() {
+                    watcher.behind = Some(at);
+                    notify(ready, publishing, watcher.owner);
+                }
+            });
+        }
+    }
+
+    fn replied(&mut self, ticket: Ticket, reply: Reply) {
+        match self.writes.waiting.remove(&ticket.0) {
+            Some(Writer::Connection { id, operation }) => {
+                let slot = id.slot() as u32;
+                self.writes.replies.entry(slot).or_default().push_back((id, operation, reply));
+                self.ready.push(slot);
+            }
+            Some(Writer::Process(answer)) => answer.send(reply),
+            None => {}
+        }
+    }
+
+    /// Gives the store a write; the reply will come to the writer.
+    pub(super) fn submit(&mut self, operation: Operation, writer: Writer) -> Result<(), (Busy, Writer)> {
+        let ticket = self.writes.next;
+        match self.store.submit(Ticket(ticket), operation) {
+            Ok(()) => {
+                self.writes.next += 1;
+                self.writes.waiting.insert(ticket, writer);
+                self.metrics.writes.inc();
+                Ok(())
+            }
+            Err(busy) => Err((busy, writer)),
+        }
+    }
+
+    /// Entropy that differs with each call (splitmix64).
+    pub(super) fn entropy(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.seed;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    pub(super) fn drain(&mut self, by: Instant, connections: usize, now: Now) {
+        // A farewell a millisecond, but all well before the end. Few connections need no spread.
+        let room = by.since(now.instant).mul_f32(0.8);
+        let span = room.min(Duration::from_millis(connections as u64));
+        self.farewells = Some(Farewells { from: now.instant, span });
+    }
+}
+
+fn notify(ready: &mut Ready, publishing: &mut Publishing, owner: Owner) {
+    match owner {
+        Owner::Connection(slot) => ready.push(slot),
+        Owner::Subscription(id) => publishing.ready(id),
+    }
+}
+
+/// When each connection is told that the server goes: spread, so that clients do not all come back at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Farewells {
+    from: Instant,
+    span: Duration,
+}
+
+impl Farewells {
+    pub(super) fn at(&self, id: ConnectionId) -> Instant {
+        // A scrambled slot as a fraction of the span.
+        let part = (id.slot() as u32).wrapping_mul(0x9e37_79b1);
+        self.from + self.span.mul_f64(f64::from(part) / f64::from(u32::MAX))
+    }
+}
+
+/// The slots of the connections that are ready, each once, first come, first served.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    queue: VecDeque<u32>,
+    queued: Vec<bool>,
+}
+
+impl Ready {
+    pub(super) fn push(&mut self, slot: u32) {
+        let index = slot as usize;
+        if self.queued.len() <= index {
+            self.queued.resize(index + 1, false);
+        }
+        if !std::mem::replace(&mut self.queued[index], true) {
+            self.queue.push_back(slot);
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<u32> {
+        let slot = self.queue.pop_front()?;
+        self.queued[slot as usize] = false;
+        Some(slot)
+    }
+}
+
+/// Writes between their submission and their reply's delivery.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    next: u64,
+    waiting: BTreeMap<u64, Writer>,
+    /// By slot; the id tells a reply for a connection that is gone from one for its successor.
+    replies: BTreeMap<u32, VecDeque<(ConnectionId, Option<u64>, Reply)>>,
+}
+
+/// Who submitted a write.
+#[derive(Debug)]
+pub(super) enum Writer {
+    /// A connection; on a WebSocket with the id of the client's operation.
+    Connection { id: ConnectionId, operation: Option<u64> },
+    /// The process itself.
+    Process(Answer<Reply>),
+}
+
+impl Writes {
+    /// The next reply for a connection, and the id of the operation that it answers.
+    pub(super) fn reply(&mut self, id: ConnectionId) -> Option<(Option<u64>, Reply)> {
+        let slot = id.slot() as u32;
+        let replies = self.replies.get_mut(&slot)?;
+        let found = loop {
+            match replies.pop_front() {
+                Some((whose, operation, reply)) if whose == id => break Some((operation, reply)),
+                Some(_) => {}
+                None => break None,
+            }
+        };
+        if replies.is_empty() {
+            self.replies.remove(&slot);
+        }
+        found
+    }
+
+    /// The connection in this slot is gone.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.replies.remove(&slot);
+    }
+}

@@ -1,0 +1,330 @@
+//! Frames of the log on their way to one connection.
+//!
+//! It takes two steps, as making encodings changes the log and lending borrows it: first the frames that are due are
+//! *planned* (from the watcher's cursor on, each found and encoded), then they are *lent*. What was written moves the cursors.
+//! A frame of which a part was written leaves the log's keeping: its rest becomes [`Outgoing`] of the connection, shared
+//! bytes that outlive the log, and the cursor stands behind it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use keepwatch_protocol::{Fill, Lease, Leases, Slices};
+
+use super::core::Watcher;
+use crate::encoding::EncodingId;
+use crate::index::{Filter, Index, WatcherId};
+use crate::key::Position;
+use crate::surface::{chunk_payload, put_message_head};
+use crate::view::View;
+
+/// Bytes that a connection is being sent, whatever becomes of what they came from.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing(VecDeque<Lease>);
+
+impl Outgoing {
+    pub(super) fn push(&mut self, lease: impl Into<Lease>) {
+        let lease = lease.into();
+        if !lease.is_empty() {
+            self.0.push_back(lease);
+        }
+    }
+
+    /// Drops what was written. Returns whether anything is left.
+    pub(super) fn sent(&mut self, mut bytes: usize) -> bool {
+        while let Some(first) = self.0.front_mut() {
+            if bytes < first.len() {
+                first.advance(bytes);
+                return true;
+            }
+            bytes -= first.len();
+            self.0.pop_front();
+        }
+        false
+    }
+
+    pub(super) fn lend<'a>(&'a self, to: &mut Slices<'a>) {
+        let _all = self.0.iter().all(|lease| to.push(lease));
+    }
+
+    pub(super) fn lease(&self, to: &mut Leases) {
+        let _all = self.0.iter().all(|lease| to.push(lease.clone()));
+    }
+}
+
+/// How a watcher's frames look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) encoding: EncodingId,
+    /// Only the payload of the chunk: the client speaks HTTP/1.0.
+    pub(super) bare: bool,
+    /// The id of the watch on a shared WebSocket, said in front of each frame's members.
+    pub(super) watch: Option<u64>,
+}
+
+/// What a plan for one watcher came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Planned {
+    /// All that concerns it, which may be nothing.
+    All,
+    /// A part: there was no more room, or the search goes on in another step.
+    Part,
+    /// Its cursor is below the log's floor.
+    Compacted,
+}
+
+/// The frames planned for the connection that is being filled.
+#[derive(Debug, Default)]
+pub(super) struct Delivery {
+    plan: Vec<Run>,
+    /// The heads in front of frames, one behind the other.
+    heads: Vec<u8>,
+    bytes: usize,
+}
+
+/// Frames in a row of one batch for one watcher; with a head in front, only one.
+#[derive(Clone, Debug)]
+struct Run {
+    watcher: WatcherId,
+    look: Look,
+    at: Position,
+    frames: usize,
+    head: Range<usize>,
+    bytes: usize,
+    /// Where the cursor stands when all was written.
+    next: Position,
+}
+
+impl Delivery {
+    /// Planned frames of one fill: with a head each, they take two parts of a write.
+    const RUNS: usize = Slices::PARTS / 2;
+    /// Bytes of one fill, about.
+    const BYTES: usize = 64 << 10;
+    /// Changes that are looked at in one step for frames that match.
+    const STEP: usize = 1024;
+
+    pub(super) fn clear(&mut self) {
+        self.plan.clear();
+        self.heads.clear();
+        self.bytes = 0;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.plan.is_empty()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.plan.len() < Self::RUNS && self.bytes < Self::BYTES
+    }
+
+    /// Plans what is due for a watcher. Where nothing is, its cursor moves on by that.
+    pub(super) fn plan(
+        &mut self,
+        view: &mut View,
+        index: &mut Index<Watcher>,
+        watcher: WatcherId,
+        look: Look,
+    ) -> Planned {
+        let Some(Watcher { behind: Some(from), .. }) = index.get(watcher).copied() else { return Planned::All };
+        if from < view.log().floor() {
+            return Planned::Compacted;
+        }
+        let Some(filter) = index.filter_of(watcher) else { return Planned::All };
+        let before = self.plan.len();
+        let (scanned, all) = match filter {
+            Filter::Key(key) => {
+                let mut at = from;
+                loop {
+                    match view.next_change_of(key, at) {
+                        None => break (view.log().head(), true),
+                        Some(_) if !self.has_room() => break (at, false),
+                        Some(next) => {
+                            self.add(view, watcher, look, next, 1);
+                            at = next.plus(1);
+                        }
+                    }
+                }
+            }
+            Filter::Prefix(prefix) => self.scan(view, watcher, look, prefix, from),
+        };
+        match self.plan.get_mut(before..).and_then(<[Run]>::last_mut) {
+            Some(last) => last.next = scanned,
+            None => set_cursor(index, view, watcher, scanned),
+        }
+        if all { Planned::All } else { Planned::Part }
+    }
+
+    /// Walks the log. Returns where the walk ended, and whether that is its head.
+    fn scan(
+        &mut self,
+        view: &mut View,
+        watcher: WatcherId,
+        look: Look,
+        prefix: &str,
+        from: Position,
+    ) -> (Position, bool) {
+        let (head, single) = (view.log().head(), look.bare || look.watch.is_some());
+        let mut at = from;
+        for _ in 0..Self::STEP {
+            if at >= head {
+                return (head, true);
+            }
+            if !self.has_room() {
+                return (at, false);
+            }
+            let Some((batch, index)) = view.log().batch(at) else { return (head, true) };
+            let changes = batch.changes().get(index..).unwrap_or(&[]);
+            let matching = changes.iter().take_while(|change| change.key.starts_with(prefix)).count();
+            match matching {
+                0 => {
+                    let skip = changes.iter().take_while(|change| !change.key.starts_with(prefix)).count();
+                    at = at.plus(skip.max(1));
+                }
+                matching => {
+                    let frames = if single { 1 } else { matching };
+                    self.add(view, watcher, look, at, frames);
+                    at = at.plus(frames);
+                }
+            }
+        }
+        (at, false)
+    }
+
+    fn add(&mut self, view: &mut View, watcher: WatcherId, look: Look, at: Position, frames: usize) {
+        let Some((encoded, index)) = view.encode(at, look.encoding) else { return };
+        let range = encoded.frames(index..index + frames);
+        let length = match look.bare {
+            true => chunk_payload(encoded.frame_bytes(index)).len(),
+            false => range.len(),
+        };
+        let start = self.heads.len();
+        if let Some(id) = look.watch {
+            let splice = format!("{{\"id\":{id},");
+            put_message_head(splice.len() + length, &mut self.heads);
+            self.heads.extend_from_slice(splice.as_bytes());
+        }
+        let head = start..self.heads.len();
+        let bytes = head.len() + length;
+        self.bytes += bytes;
+        self.plan.push(Run { watcher, look, at, frames, head, bytes, next: at.plus(frames) });
+    }
+
+    /// Lends what is planned. Returns whether there was room for all.
+    pub(super) fn lend<'a>(&'a self, view: &'a View, to: &mut Slices<'a>) -> bool {
+        self.plan.iter().all(|run| {
+            let Some((bytes, range)) = run.shared(view) else { return false };
+            // Both or none: a head alone would be a frame cut for no reason.
+            let head = self.heads.get(run.head.clone()).unwrap_or(&[]);
+            to.has_room(2) && to.push(head) && to.push(bytes.get(range).unwrap_or(&[]))
+        })
+    }
+
+    /// Takes what is planned out of the log's keeping, as if it were written: the cursors stand behind it.
+    pub(super) fn take(&mut self, view: &View, index: &mut Index<Watcher>) -> Outgoing {
+        let mut outgoing = Outgoing::default();
+        for run in &self.plan {
+            self.put_rest(run, 0, run.frames, view, &mut outgoing);
+            set_cursor(index, view, run.watcher, run.next);
+        }
+        self.clear();
+        outgoing
+    }
+
+    /// So many of the planned bytes were written. Returns the rest of a frame that was cut, and how many frames were begun.
+    pub(super) fn sent(
+        &mut self,
+        mut bytes: usize,
+        view: &View,
+        index: &mut Index<Watcher>,
+    ) -> (Option<Outgoing>, usize) {
+        let mut frames = 0;
+        let mut rest = None;
+        for run in &self.plan {
+            if bytes == 0 {
+                break;
+            }
+            if bytes >= run.bytes {
+                bytes -= run.bytes;
+                frames += run.frames;
+                set_cursor(index, view, run.watcher, run.next);
+                continue;
+            }
+            let (whole, into) = run.cut(bytes, view);
+            frames += whole + usize::from(into > 0);
+            if into > 0 {
+                let mut outgoing = Outgoing::default();
+                self.put_rest(run, whole, whole + 1, view, &mut outgoing);
+                outgoing.sent(into);
+                rest = Some(outgoing);
+            }
+            let next = run.at.plus(whole + usize::from(into > 0));
+            set_cursor(index, view, run.watcher, if whole + 1 == run.frames && into > 0 { run.next } else { next });
+            break;
+        }
+        self.clear();
+        (rest, frames)
+    }
+
+    /// The frames of a run with these indices, and its head, as shared bytes.
+    fn put_rest(&self, run: &Run, from: usize, to: usize, view: &View, outgoing: &mut Outgoing) {
+        if let Some(head) = self.heads.get(run.head.clone()) {
+            outgoing.push(Arc::<[u8]>::from(head));
+        }
+        if let Some((bytes, range)) = run.shared(view) {
+            let range = match run.frame_ends(view) {
+                Some(ends) if run.frames > 1 => {
+                    let end_of = |index: usize| index.checked_sub(1).and_then(|i| ends.get(i)).copied().unwrap_or(range.start);
+                    end_of(from)..end_of(to)
+                }
+                _ => range,
+            };
+            outgoing.push(Lease::new(Arc::clone(bytes), range));
+        }
+    }
+}
+
+impl Run {
+    /// The shared bytes that the frames lie in, and where.
+    fn shared<'a>(&self, view: &'a View) -> Option<(&'a Arc<[u8]>, Range<usize>)> {
+        let (encoded, index) = view.log().encoded(self.at, self.look.encoding)?;
+        let mut range = encoded.frames(index..index + self.frames);
+        if self.look.bare {
+            let payload = chunk_payload(encoded.frame_bytes(index));
+            range = range.start + payload.start..range.start + payload.end;
+        }
+        Some((encoded.bytes(), range))
+    }
+
+    /// Where each frame ends in the shared bytes.
+    fn frame_ends(&self, view: &View) -> Option<Vec<usize>> {
+        let (encoded, index) = view.log().encoded(self.at, self.look.encoding)?;
+        Some((index..index + self.frames).map(|index| encoded.frame(index).end).collect())
+    }
+
+    /// How many frames lie whole in the first `bytes`, and how many bytes of the next one.
+    fn cut(&self, bytes: usize, view: &View) -> (usize, usize) {
+        if self.frames == 1 {
+            return (0, bytes);
+        }
+        let (Some((_, range)), Some(ends)) = (self.shared(view), self.frame_ends(view)) else { return (0, bytes) };
+        let end = range.start + bytes;
+        let whole = ends.partition_point(|frame_end| *frame_end <= end);
+        let start = whole.checked_sub(1).and_then(|index| ends.get(index)).copied().unwrap_or(range.start);
+        (whole, end - start)
+    }
+}
+
+fn set_cursor(index: &mut Index<Watcher>, view: &View, watcher: WatcherId, to: Position) {
+    if let Some(watcher) = index.get_mut(watcher) {
+        watcher.behind = (to < view.log().head()).then_some(to);
+    }
+}
+
+/// What [`Planned`] and the room for it mean to the driver.
+pub(super) fn fill_of(lent: bool, all: bool) -> Fill {
+    match (lent, all) {
+        (_, false) => Fill::More,
+        (true, true) => Fill::All,
+        (false, true) => Fill::Nothing,
+    }
+}
