@@ -1,0 +1,339 @@
+//! One connection: its protocol machine, and what it is busy with.
+//!
+//! | activity | for | ends with |
+//! | --- | --- | --- |
+//! | `Idle` | HTTP between requests | a request |
+//! | `Receiving` | a request whose body is coming | its end |
+//! | `Writing` | a write that the store decides | its reply |
+//! | `Held` | a long poll | a change, the time, the peer's end |
+//! | `Stream` | lines or server-sent events | compaction, the peer's end, a drain |
+//! | `Sending` | an answer whose body is pulled | its last byte |
+//! | `Hello`, `Count` | the demonstrations | the peer's end; the fourth line |
+//! | `Socket` | a WebSocket | its close |
+
+use keepwatch_protocol::http1::{self, Disposition, Exchange, StatusCode};
+use keepwatch_protocol::websocket;
+use keepwatch_protocol::{
+    After, ConnectionId, Fill, Input, Instant, Leases, Now, SendQueue, Slices, earliest,
+};
+
+use super::core::Core;
+use super::delivery::{Outgoing, Planned, fill_of};
+use super::demo::{Count, Hello};
+use super::http::{Receiving, Sending};
+use super::stream::{Held, Stream};
+use super::websocket::Socket;
+use crate::store::Store;
+
+pub(super) struct Connection {
+    pub(super) id: ConnectionId,
+    pub(super) protocol: Protocol,
+    pub(super) activity: Activity,
+    /// What is being sent, whatever becomes of where it came from: a body, the rest of a frame that was cut, a lease.
+    pub(super) outgoing: Option<Box<Outgoing>>,
+    /// When a stream that says nothing until then says `bookmark`.
+    pub(super) heartbeat: Instant,
+    /// The timer fired.
+    due: bool,
+    /// The server drains, and this connection is told so when its farewell is due.
+    draining: bool,
+}
+
+pub(super) enum Protocol {
+    Http(http1::ServerConnection),
+    WebSocket(websocket::Connection),
+}
+
+pub(super) enum Activity {
+    Idle,
+    Receiving(Box<Receiving>),
+    Writing(Exchange),
+    Held(Held),
+    Stream(Stream),
+    Sending(Box<Sending>),
+    Hello(Hello),
+    Count(Count),
+    Socket(Box<Socket>),
+}
+
+impl Connection {
+    pub(super) fn new<S>(id: ConnectionId, core: &Core<S>, now: Now) -> Self {
+        Self {
+            id,
+            protocol: Protocol::Http(http1::ServerConnection::new(core.http.clone(), now)),
+            activity: Activity::Idle,
+            outgoing: None,
+            heartbeat: Instant::NEVER,
+            due: false,
+            draining: false,
+        }
+    }
+
+    pub(super) fn slot(&self) -> u32 {
+        self.id.slot() as u32
+    }
+
+    pub(super) fn receive<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        input: &mut Input<'_>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        if let Protocol::Http(_) = self.protocol {
+            let after = self.receive_http(core, input, out, now);
+            if let Protocol::Http(_) = self.protocol {
+                return after;
+            }
+        }
+        // Frames may have come glued to the handshake.
+        self.receive_websocket(core, input, out, now)
+    }
+
+    /// Others made the connection ready: a change, a reply, a line, its timer.
+    pub(super) fn resume<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
+        let due = std::mem::take(&mut self.due);
+        if due {
+            if let Some(after) = self.protocol_deadline(out, now) {
+                self.stop(core);
+                return after;
+            }
+            if self.draining && core.farewells.is_some_and(|farewells| farewells.at(self.id) <= now.instant) {
+                self.draining = false;
+                return self.say_farewell(core, out, now);
+            }
+        }
+        match self.protocol {
+            Protocol::Http(_) => self.resume_http(core, out, now),
+            Protocol::WebSocket(_) => self.resume_websocket(core, out, now),
+        }
+    }
+
+    fn protocol_deadline(&mut self, out: &mut SendQueue, now: Now) -> Option<After> {
+        match &mut self.protocol {
+            Protocol::Http(http) if http.deadline().is_some_and(|at| at <= now.instant) => {
+                http.on_deadline(out, now).map(|expired| match expired.then {
+                    Disposition::Abort => After::Abort,
+                    _ => After::Finish,
+                })
+            }
+            Protocol::WebSocket(websocket) if websocket.deadline().is_some_and(|at| at <= now.instant) => {
+                websocket.on_deadline(out, now).map(|expired| match expired {
+                    // It did not answer: it will not read a farewell to its end either.
+                    websocket::Expired::CloseMissing => After::Abort,
+                    _ => After::Finish,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// What is due is told to the peer in a way that its protocol has for it.
+    fn say_farewell<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
+        match &mut self.protocol {
+            Protocol::WebSocket(websocket) => {
+                // Refused only if it closes already.
+                let code = websocket::CloseCode::GOING_AWAY;
+                let _closing = websocket.close(code, "the server is going away", out, now);
+                self.stop(core);
+                After::Open
+            }
+            Protocol::Http(_) => match self.activity {
+                Activity::Idle => After::Finish,
+                Activity::Held(_) => self.answer_hold(core, out, now),
+                Activity::Stream(_) | Activity::Hello(_) => self.end_stream(core, out, now),
+                // These come to an end by themselves, and then the connection does.
+                Activity::Receiving(_)
+                | Activity::Writing(_)
+                | Activity::Sending(_)
+                | Activity::Count(_)
+                | Activity::Socket(_) => After::Paused,
+            },
+        }
+    }
+
+    /// Lends what is due, from its cursor on.
+    pub(super) fn fill<'a, S: Store>(
+        &'a mut self,
+        core: &'a mut Core<S>,
+        to: &mut Slices<'a>,
+        now: Now,
+    ) -> Fill {
+        let all = self.prepare(core, now);
+        if let Some(outgoing) = &self.outgoing {
+            outgoing.lend(to);
+            return Fill::More;
+        }
+        let room = core.delivery.lend(&core.view, to);
+        fill_of(!core.delivery.is_empty(), all && room)
+    }
+
+    /// The same for writes that outlive the call: what is lent leaves the log's keeping first.
+    pub(super) fn lease<S: Store>(&mut self, core: &mut Core<S>, to: &mut Leases, now: Now) -> Fill {
+        let all = self.prepare(core, now);
+        if self.outgoing.is_none() && !core.delivery.is_empty() {
+            self.outgoing = Some(Box::new(core.delivery.take(&core.view, &mut core.index)));
+        }
+        match &self.outgoing {
+            None => fill_of(false, all),
+            Some(outgoing) => {
+                outgoing.lease(to);
+                Fill::More
+            }
+        }
+    }
+
+    /// Makes ready what is to be lent: the next piece of a body, or a plan. Returns whether that is all for now.
+    fn prepare<S: Store>(&mut self, core: &mut Core<S>, now: Now) -> bool {
+        core.delivery.clear();
+        if self.outgoing.is_some() {
+            return false;
+        }
+        let planned = match &mut self.activity {
+            Activity::Sending(_) => {
+                self.next_piece(core, now);
+                return self.outgoing.is_none();
+            }
+            Activity::Stream(stream) => match stream.next_initial(core) {
+                Some(piece) => {
+                    self.outgoing = Some(Box::new(piece));
+                    return false;
+                }
+                None => stream.plan(core),
+            },
+            Activity::Socket(socket) => match socket.next_initial(core) {
+                Some(piece) => {
+                    self.outgoing = Some(Box::new(piece));
+                    return false;
+                }
+                None => socket.plan(core),
+            },
+            _ => return true,
+        };
+        if planned == Planned::Compacted {
+            // It is told so when it is resumed.
+            core.ready.push(self.slot());
+        }
+        planned != Planned::Part
+    }
+
+    /// So many lent bytes were written.
+    pub(super) fn sent<S: Store>(&mut self, core: &mut Core<S>, bytes: usize, now: Now) -> After {
+        self.heartbeat = now.instant + core.config.heartbeat;
+        if let Some(outgoing) = &mut self.outgoing {
+            if !outgoing.sent(bytes) {
+                self.outgoing = None;
+            }
+        } else {
+            let Core { delivery, view, index, .. } = core;
+            let (rest, frames) = delivery.sent(bytes, view, index);
+            self.outgoing = rest.map(Box::new);
+            core.metrics.frames.inc_by(frames as u64);
+        }
+        if self.outgoing.is_some() {
+            return After::MidFrame;
+        }
+        match (&self.protocol, &self.activity) {
+            (Protocol::WebSocket(_), _) => After::Open,
+            (Protocol::Http(http), Activity::Idle) => match http.disposition() {
+                Disposition::Open => After::Open,
+                _ => After::Finish,
+            },
+            (Protocol::Http(_), Activity::Sending(sending)) => {
+                if sending.is_made() {
+                    // The end of the body is put when it is resumed.
+                    core.ready.push(self.slot());
+                }
+                After::Paused
+            }
+            (Protocol::Http(_), _) => After::Paused,
+        }
+    }
+
+    /// What becomes of an HTTP connection that may have ended an exchange.
+    pub(super) fn after_http(&mut self) -> After {
+        match (&self.protocol, &self.activity) {
+            (Protocol::Http(http), Activity::Idle) => match http.disposition() {
+                Disposition::Open | Disposition::Upgraded => After::Open,
+                Disposition::Finish => After::Finish,
+                Disposition::Abort => After::Abort,
+            },
+            (Protocol::Http(_), Activity::Receiving(_)) | (Protocol::WebSocket(_), _) => After::Open,
+            (Protocol::Http(_), _) => After::Paused,
+        }
+    }
+
+    /// The timer fired.
+    pub(super) fn due(&mut self) {
+        self.due = true;
+    }
+
+    /// The server drains: no request after this one, and a farewell in its time.
+    pub(super) fn drain(&mut self) {
+        self.draining = true;
+        if let Protocol::Http(http) = &mut self.protocol {
+            http.close_after_this();
+        }
+    }
+
+    /// Keeps the machine's timer at the earliest of what the connection waits for.
+    pub(super) fn keep_timer<S>(&self, core: &mut Core<S>) {
+        let protocol = match &self.protocol {
+            Protocol::Http(http) => http.deadline(),
+            Protocol::WebSocket(websocket) => websocket.deadline(),
+        };
+        let activity = match &self.activity {
+            Activity::Held(held) => held.deadline(),
+            Activity::Stream(_) => Some(self.heartbeat),
+            Activity::Socket(socket) => socket.has_watches().then_some(self.heartbeat),
+            Activity::Count(count) => Some(count.next),
+            _ => None,
+        };
+        let farewell = core.farewells.filter(|_| self.draining).map(|farewells| farewells.at(self.id));
+        match earliest(earliest(protocol, activity), farewell) {
+            Some(at) => core.timers.set(self.id.slot(), at),
+            None => core.timers.cancel(self.id.slot()),
+        }
+    }
+
+    /// Gives up what the connection is busy with: nothing of it will be sent any more.
+    pub(super) fn stop<S: Store>(&mut self, core: &mut Core<S>) {
+        match std::mem::replace(&mut self.activity, Activity::Idle) {
+            Activity::Held(held) => {
+                core.index.remove(held.watcher);
+            }
+            Activity::Stream(stream) => stream.stop(core),
+            Activity::Socket(mut socket) => {
+                socket.stop(core);
+                self.activity = Activity::Socket(socket);
+            }
+            Activity::Hello(_) => {
+                core.readers.remove(&self.slot());
+            }
+            Activity::Idle
+            | Activity::Receiving(_)
+            | Activity::Writing(_)
+            | Activity::Sending(_)
+            | Activity::Count(_) => {}
+        }
+    }
+
+    /// A whole answer, at once. An answer that the machine refuses is a fault of this server: it is not hidden.
+    pub(super) fn answer(
+        &mut self,
+        exchange: Exchange,
+        status: StatusCode,
+        fields: &[(&str, &[u8])],
+        body: &[u8],
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let Protocol::Http(http) = &mut self.protocol else { return };
+        let head = http1::ResponseHead::empty(status, fields);
+        if let Err(refused) = http.answer(exchange, &head, body, out, now) {
+            debug_assert!(false, "{}", refused.error);
+            let head = http1::ResponseHead::empty(StatusCode::INTERNAL_SERVER_ERROR, &[]);
+            let _over = http.answer(refused.token, &head, b"", out, now);
+        }
+    }
+}

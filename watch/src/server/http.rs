@@ -1,0 +1,587 @@
+//! HTTP: requests that are understood, and the answers that are no stream.
+
+use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, RequestBody, ResponseHead, StatusCode};
+use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
+
+use super::connection::{Activity, Connection, Protocol};
+use super::core::{Core, Writer};
+use super::delivery::Outgoing;
+use super::metrics::Levels;
+use super::websocket::Socket;
+use crate::key::{Key, Revision};
+use crate::request::{self, Call, Continue, EntityTags, Hold, Precondition, Refusal};
+use crate::shapes::{self, Written, continue_token, put_item_members, put_string};
+use crate::store::{Condition, Operation, Store};
+
+/// A request that was understood, and whose end has not come.
+pub(super) struct Receiving {
+    exchange: Exchange,
+    call: Call,
+    body: Vec<u8>,
+}
+
+/// An answer whose body is pulled.
+pub(super) struct Sending {
+    body: BodyTx,
+    /// What is made from piece to piece; `None`: everything is on its way.
+    list: Option<ListBody>,
+}
+
+/// A list, from where it is made on.
+struct ListBody {
+    prefix: String,
+    at: Revision,
+    after: Option<Key>,
+    items: usize,
+    bytes: usize,
+    begun: bool,
+}
+
+/// Bodies up to this size are copied behind their head; larger ones are lent.
+const COPIED: usize = 8 << 10;
+/// The size of a piece of a list, about.
+const PIECE: usize = 16 << 10;
+
+type FieldLine<'a> = (&'a str, &'a [u8]);
+const JSON: FieldLine<'static> = ("Content-Type", b"application/json");
+const NOSNIFF: FieldLine<'static> = ("X-Content-Type-Options", b"nosniff");
+/// A cache may keep it, and asks each time whether it still holds.
+const NO_CACHE: FieldLine<'static> = ("Cache-Control", b"no-cache");
+const NO_STORE: FieldLine<'static> = ("Cache-Control", b"no-store");
+
+impl Sending {
+    pub(super) fn new(body: BodyTx) -> Self {
+        Self { body, list: None }
+    }
+
+    pub(super) fn is_made(&self) -> bool {
+        self.list.is_none()
+    }
+}
+
+impl Connection {
+    pub(super) fn receive_http<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        input: &mut Input<'_>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        // What is being received is kept in hand: most requests begin and end in one read.
+        let mut receiving = match std::mem::replace(&mut self.activity, Activity::Idle) {
+            Activity::Receiving(receiving) => Some(*receiving),
+            other => {
+                self.activity = other;
+                None
+            }
+        };
+        let after = loop {
+            let Protocol::Http(http) = &mut self.protocol else { return After::Open };
+            if out.over_mark() {
+                break self.after_http();
+            }
+            match http.recv(input, out, now) {
+                Ok(Event::NeedMore) => break self.after_http(),
+                Ok(Event::Paused) => break self.after_http(),
+                Ok(Event::Request(head, exchange)) => {
+                    core.metrics.requests.inc();
+                    match request::parse(&head, &core.config) {
+                        Ok(call) => {
+                            if matches!(call, Call::Put { .. }) && head.expects_continue() {
+                                // Refused only if it is too late for it.
+                                let _sent = http.proceed(&exchange, out);
+                            }
+                            let length = match head.body() {
+                                // Checked against the limit by the machine.
+                                RequestBody::Length(length) => usize::try_from(length).unwrap_or(0),
+                                _ => 0,
+                            };
+                            let put = matches!(call, Call::Put { .. });
+                            let body = Vec::with_capacity(if put { length.min(64 << 10) } else { 0 });
+                            receiving = Some(Receiving { exchange, call, body });
+                        }
+                        Err(refusal) => self.refuse(core, exchange, &refusal, out, now),
+                    }
+                }
+                Ok(Event::Data(data)) => match &mut receiving {
+                    Some(Receiving { call: Call::Put { .. }, body, .. }) => body.extend_from_slice(data),
+                    // Nothing else has a use for a body (RFC 9110 section 9.3).
+                    _ => {}
+                },
+                Ok(Event::Trailers(_)) => {}
+                Ok(Event::EndOfRequest) => {
+                    if let Some(Receiving { exchange, call, body }) = receiving.take() {
+                        self.execute(core, exchange, call, body, out, now);
+                    }
+                }
+                Ok(Event::HungUp) => match self.activity {
+                    Activity::Held(_) | Activity::Receiving(_) => {
+                        self.stop(core);
+                        break After::Finish;
+                    }
+                    // Endless: it stops at the next border of a frame.
+                    Activity::Stream(_) | Activity::Hello(_) => break self.end_stream(core, out, now),
+                    _ => break self.after_http(),
+                },
+                Ok(Event::Closed) => {
+                    break match self.activity {
+                        Activity::Idle => After::Finish,
+                        _ => self.after_http(),
+                    };
+                }
+                Err(error) => {
+                    if error.answered {
+                        core.metrics.requests_malformed.inc();
+                    }
+                    self.stop(core);
+                    return After::Finish;
+                }
+            }
+            // Whoever ended its last exchange hears no more.
+            if after_ends(&self.protocol, &self.activity) {
+                break self.after_http();
+            }
+        };
+        if let (Some(receiving), Activity::Idle) = (receiving, &self.activity) {
+            self.activity = Activity::Receiving(Box::new(receiving));
+        }
+        after
+    }
+
+    fn execute<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        call: Call,
+        body: Vec<u8>,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        core.settle(now);
+        match call {
+            Call::Get { key, unless } => self.get(core, exchange, &key, unless.as_ref(), out, now),
+            Call::Put { key, only_if } => match condition(core, &key, &only_if) {
+                Ok(condition) => {
+                    let operation = Operation::Put { key, value: body.into(), condition };
+                    self.write(core, exchange, operation, out, now);
+                }
+                Err(current) => self.conflict(core, exchange, current, out, now),
+            },
+            Call::Delete { key, only_if } => match condition(core, &key, &only_if) {
+                Ok(condition) => {
+                    self.write(core, exchange, Operation::Delete { key, condition }, out, now);
+                }
+                Err(current) => self.conflict(core, exchange, current, out, now),
+            },
+            Call::List { prefix, limit, from } => self.list(core, exchange, prefix, limit, from, out, now),
+            Call::Watch { watch, hold } => match hold {
+                Hold::LongPoll(wait) => self.hold(core, exchange, watch, wait, out, now),
+                Hold::Lines | Hold::Events => self.start_stream(core, exchange, watch, hold, out, now),
+            },
+            Call::Upgrade { accept, watch } => self.upgrade(core, exchange, accept, watch, out, now),
+            Call::Hello => self.start_hello(core, exchange, out, now),
+            Call::Count => self.start_count(exchange, out, now),
+            Call::Announce { id } => {
+                core.room.say(&format!("id: {id}\n"));
+                let text = [("Content-Type", &b"text/plain; charset=utf-8"[..]), NOSNIFF, NO_STORE];
+                self.answer(exchange, StatusCode::OK, &text, b"OK\n", out, now);
+            }
+            Call::Health => {
+                let text = [("Content-Type", &b"text/plain"[..]), NO_STORE];
+                self.answer(exchange, StatusCode::OK, &text, b"ok\n", out, now);
+            }
+            Call::Ready => {
+                let (status, body) = match core.farewells {
+                    None => (StatusCode::OK, &b"ready\n"[..]),
+                    Some(_) => (StatusCode::SERVICE_UNAVAILABLE, &b"draining\n"[..]),
+                };
+                let text = [("Content-Type", &b"text/plain"[..]), NO_STORE];
+                self.answer(exchange, status, &text, body, out, now);
+            }
+            Call::Metrics => {
+                let text = core.metrics.text(&Levels {
+                    watchers: core.index.len(),
+                    keys: core.view.len(),
+                    revision: core.view.revision().as_u64(),
+                    state_bytes: core.view.bytes(),
+                    log_bytes: core.view.log().bytes(),
+                    encoded_bytes: core.view.log().encoded_bytes(),
+                });
+                let kind = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
+                let fields = [("Content-Type", &kind[..]), NO_STORE];
+                self.answer(exchange, StatusCode::OK, &fields, text.as_bytes(), out, now);
+            }
+            Call::Page => {
+                let fields = [
+                    ("Content-Type", &b"text/html; charset=utf-8"[..]),
+                    ("Content-Security-Policy", PAGE_POLICY),
+                    NOSNIFF,
+                    NO_CACHE,
+                ];
+                let page = core.page.clone();
+                self.lend(exchange, StatusCode::OK, &fields, page.into(), out, now);
+            }
+        }
+    }
+
+    fn get<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        key: &Key,
+        unless: Option<&EntityTags>,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let Some(change) = core.view.get(key) else {
+            let body = shapes::error("no such key", Some(core.view.revision()));
+            core.metrics.requests_refused.inc();
+            return self.answer(exchange, StatusCode::NOT_FOUND, &[JSON, NO_CACHE], &body, out, now);
+        };
+        let tag = entity_tag(change.revision);
+        if unless.is_some_and(|tags| tags.has(change.revision)) {
+            let fields = [("ETag", tag.as_bytes()), NO_CACHE];
+            return self.answer(exchange, StatusCode::NOT_MODIFIED, &fields, b"", out, now);
+        }
+        let fields =
+            [("Content-Type", &b"application/octet-stream"[..]), NOSNIFF, NO_CACHE, ("ETag", tag.as_bytes())];
+        let value = change.value.clone().unwrap_or_default();
+        self.lend(exchange, StatusCode::OK, &fields, value.into(), out, now);
+    }
+
+    /// An answer with a body that is shared: copied if it is small, lent if it is not.
+    pub(super) fn lend(
+        &mut self,
+        exchange: Exchange,
+        status: StatusCode,
+        fields: &[FieldLine<'_>],
+        body: Lease,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        if body.len() <= COPIED {
+            return self.answer(exchange, status, fields, &body, out, now);
+        }
+        let Protocol::Http(http) = &mut self.protocol else { return };
+        let head = ResponseHead::with_length(status, fields, body.len() as u64);
+        match http.respond(exchange, &head, out, now) {
+            Err(refused) => {
+                self.answer(refused.token, StatusCode::INTERNAL_SERVER_ERROR, &[], b"", out, now);
+            }
+            Ok(mut sent) => {
+                if sent.is_suppressed() {
+                    let _finished = http.finish(sent, out, now);
+                    return;
+                }
+                // It is counted at once, as the bytes are certain.
+                let counted = http.framed(&mut sent, body.len() as u64);
+                debug_assert!(counted.is_ok());
+                let mut outgoing = Outgoing::default();
+                outgoing.push(body);
+                self.outgoing = Some(Box::new(outgoing));
+                self.activity = Activity::Sending(Box::new(Sending::new(sent)));
+            }
+        }
+    }
+
+    fn write<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        operation: Operation,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        match core.submit(operation, Writer::Connection { id: self.id, operation: None }) {
+            Ok(()) => self.activity = Activity::Writing(exchange),
+            Err((busy, _)) => {
+                let refusal =
+                    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, busy).with_field("Retry-After", "1");
+                self.refuse(core, exchange, &refusal, out, now);
+            }
+        }
+    }
+
+    fn conflict<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        current: Option<Revision>,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let written = Written::from(crate::store::Reply::Conflict { current });
+        self.answer_written(core, exchange, &written, out, now);
+    }
+
+    pub(super) fn answer_written<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        written: &Written,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        match *written {
+            Written::Done { status, revision } => {
+                let status = StatusCode::new(status).unwrap_or(StatusCode::OK);
+                let (tag, body) = (entity_tag(revision), format!("{{\"revision\":{revision}}}\n"));
+                let fields = [JSON, ("ETag", tag.as_bytes())];
+                self.answer(exchange, status, &fields, body.as_bytes(), out, now);
+            }
+            Written::Refused { status, why, revision } => {
+                let status = StatusCode::new(status).unwrap_or(StatusCode::CONFLICT);
+                core.metrics.requests_refused.inc();
+                let (tag, body) = (revision.map(entity_tag), shapes::error(why, revision));
+                let mut fields = vec![JSON];
+                fields.extend(tag.as_ref().map(|tag| ("ETag", tag.as_bytes())));
+                self.answer(exchange, status, &fields, &body, out, now);
+            }
+        }
+    }
+
+    pub(super) fn refuse<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        refusal: &Refusal,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        core.metrics.requests_refused.inc();
+        let mut fields = vec![JSON];
+        fields.extend(refusal.field.as_ref().map(|(name, value)| (*name, value.as_bytes())));
+        let body = shapes::error(&refusal.why, None);
+        self.answer(exchange, refusal.status, &fields, &body, out, now);
+    }
+
+    fn list<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        prefix: String,
+        limit: usize,
+        from: Option<Continue>,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let (at, after) = match from {
+            None => (core.view.revision(), None),
+            Some(from) => match Key::new(&from.after, core.config.key_bytes) {
+                Ok(after) => (from.at, Some(after)),
+                Err(error) => {
+                    let refusal = Refusal::new(StatusCode::BAD_REQUEST, error);
+                    return self.refuse(core, exchange, &refusal, out, now);
+                }
+            },
+        };
+        if let Err(error) = core.view.log().check(at) {
+            let body = shapes::error(&error.to_string(), Some(core.view.revision()));
+            return self.answer(exchange, StatusCode::GONE, &[JSON, NO_STORE], &body, out, now);
+        }
+        let mut list =
+            ListBody { prefix, at, after, items: limit, bytes: core.config.list_bytes, begun: false };
+        let mut piece = Vec::new();
+        let fields = [JSON, NO_CACHE];
+        if let Ok(true) = list.put_piece(core, &mut piece) {
+            return self.answer(exchange, StatusCode::OK, &fields, &piece, out, now);
+        }
+        let Protocol::Http(http) = &mut self.protocol else { return };
+        match http.respond(exchange, &ResponseHead::stream(StatusCode::OK, &fields), out, now) {
+            Err(refused) => {
+                self.answer(refused.token, StatusCode::INTERNAL_SERVER_ERROR, &[], b"", out, now);
+            }
+            Ok(mut body) => {
+                if body.is_suppressed() {
+                    let _finished = http.finish(body, out, now);
+                    return;
+                }
+                let sent = http.data(&mut body, &piece, out);
+                debug_assert!(sent.is_ok());
+                self.activity = Activity::Sending(Box::new(Sending { body, list: Some(list) }));
+            }
+        }
+    }
+
+    /// Makes the next piece of the body that is being sent.
+    pub(super) fn next_piece<S: Store>(&mut self, core: &mut Core<S>, _: Now) {
+        let (Activity::Sending(sending), Protocol::Http(http)) = (&mut self.activity, &mut self.protocol) else {
+            return;
+        };
+        let Some(list) = &mut sending.list else { return };
+        let mut piece = Vec::new();
+        let made = list.put_piece(core, &mut piece);
+        if made != Ok(false) {
+            sending.list = None;
+        }
+        if made.is_err() {
+            // The log moved past the list's revision. A body that breaks off is understood as that.
+            core.ready.push(self.id.slot() as u32);
+            sending.list = Some(ListBody::broken());
+            return;
+        }
+        let mut framed = Vec::with_capacity(piece.len() + 32);
+        let sent = http.data(&mut sending.body, &piece, &mut framed);
+        debug_assert!(sent.is_ok());
+        let mut outgoing = Outgoing::default();
+        outgoing.push(std::sync::Arc::<[u8]>::from(framed));
+        self.outgoing = Some(Box::new(outgoing));
+    }
+
+    /// Something happened for an HTTP connection.
+    pub(super) fn resume_http<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        match &mut self.activity {
+            Activity::Writing(_) => {
+                if let Some((_, reply)) = core.writes.reply(self.id) {
+                    let written = Written::from(reply);
+                    if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle) {
+                        self.answer_written(core, exchange, &written, out, now);
+                    }
+                }
+            }
+            Activity::Held(_) => return self.resume_hold(core, out, now),
+            Activity::Stream(_) => return self.resume_stream(core, out, now),
+            Activity::Hello(_) => return self.resume_hello(core, out, now),
+            Activity::Count(_) => return self.resume_count(core, out, now),
+            Activity::Sending(sending) if sending.list.as_ref().is_some_and(ListBody::is_broken) => {
+                return After::Abort;
+            }
+            Activity::Sending(sending) => {
+                if sending.is_made() && self.outgoing.is_none() {
+                    self.finish_sending(out, now);
+                }
+            }
+            Activity::Idle | Activity::Receiving(_) | Activity::Socket(_) => {}
+        }
+        self.after_http()
+    }
+
+    fn finish_sending(&mut self, out: &mut SendQueue, now: Now) {
+        let Activity::Sending(sending) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
+        let Protocol::Http(http) = &mut self.protocol else { return };
+        let finished = http.finish(sending.body, out, now);
+        debug_assert!(finished.is_ok());
+    }
+
+    fn upgrade<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        accept: [u8; 28],
+        watch: Option<request::Watch>,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let Protocol::Http(http) = &mut self.protocol else { return };
+        let fields = [("Sec-WebSocket-Accept", &accept[..])];
+        if let Err(refused) = http.upgrade(exchange, &fields, out, now) {
+            let why = refused.error;
+            let refusal = Refusal::new(StatusCode::BAD_REQUEST, why);
+            return self.refuse(core, refused.token, &refusal, out, now);
+        }
+        core.metrics.websockets.inc();
+        let seed = core.entropy();
+        let config = core.websocket.clone();
+        let connection = websocket::Connection::new(websocket::Role::Server, config, seed, now);
+        self.protocol = Protocol::WebSocket(connection);
+        self.activity = Activity::Socket(Box::new(Socket::new(core)));
+        self.heartbeat = now.instant + core.config.heartbeat;
+        if let Some(watch) = watch {
+            self.start_only_watch(core, watch, out, now);
+        }
+    }
+}
+
+/// Everything that the page needs is in it.
+const PAGE_POLICY: &[u8] = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+impl ListBody {
+    /// A list that cannot be finished.
+    fn broken() -> Self {
+        Self { prefix: String::new(), at: Revision::ZERO, after: None, items: 0, bytes: 0, begun: false }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.items == 0 && !self.begun
+    }
+
+    /// Puts the next piece. Returns whether it is the last; an error if its revision is compacted.
+    fn put_piece<S>(&mut self, core: &Core<S>, out: &mut Vec<u8>) -> Result<bool, ()> {
+        let list = core.view.list(&self.prefix, self.after.as_deref(), self.at).map_err(|_| ())?;
+        let mut first = !self.begun;
+        if first {
+            out.extend_from_slice(format!("{{\"revision\":{},\"items\":[", self.at).as_bytes());
+            self.begun = true;
+        }
+        let mut last: Option<Key> = self.after.take();
+        for change in list {
+            if self.items == 0 || self.bytes == 0 {
+                out.extend_from_slice(b"],\"continue\":");
+                if let Some(last) = &last {
+                    put_string(&continue_token(self.at, last), out);
+                }
+                out.extend_from_slice(b"}\n");
+                return Ok(true);
+            }
+            if out.len() >= PIECE {
+                self.after = last;
+                return Ok(false);
+            }
+            let before = out.len();
+            out.extend_from_slice(if first { b"{" } else { b",{" });
+            first = false;
+            put_item_members(change, out);
+            self.items -= 1;
+            self.bytes = self.bytes.saturating_sub(out.len() - before);
+            last = Some(change.key.clone());
+        }
+        out.extend_from_slice(b"]}\n");
+        Ok(true)
+    }
+}
+
+/// The store's condition for a write, after a look at what is there; an error is the revision that stands against it.
+fn condition<S>(core: &Core<S>, key: &Key, only_if: &Precondition) -> Result<Condition, Option<Revision>> {
+    let current = core.view.get(key).map(|change| change.revision);
+    let mut condition = Condition::None;
+    match &only_if.if_none_match {
+        None => {}
+        Some(EntityTags::Any) => condition = Condition::Absent,
+        Some(tags) => {
+            if current.is_some_and(|revision| tags.has(revision)) {
+                return Err(current);
+            }
+        }
+    }
+    match &only_if.if_match {
+        None => {}
+        Some(_) if condition == Condition::Absent => return Err(current),
+        Some(EntityTags::Any) => condition = Condition::Present,
+        // The store looks again: what was read here may have changed by then.
+        Some(tags) => match current.filter(|revision| tags.has(*revision)) {
+            Some(revision) => condition = Condition::Revision(revision),
+            None => return Err(current),
+        },
+    }
+    Ok(condition)
+}
+
+pub(super) fn entity_tag(revision: Revision) -> String {
+    format!("\"{revision}\"")
+}
+
+/// Whether the connection takes no further request.
+fn after_ends(protocol: &Protocol, activity: &Activity) -> bool {
+    match (protocol, activity) {
+        (Protocol::Http(http), Activity::Idle) => {
+            matches!(http.disposition(), Disposition::Finish | Disposition::Abort)
+        }
+        _ => false,
+    }
+}
