@@ -460,12 +460,12 @@ mod tests {
     #[test]
     fn unrelated_prefixes_are_skipped_and_not_walked() {
         let mut prefixes = BTreeMap::new();
-        prefixes.insert(Arc::from(""), ());
+        prefixes.insert(Arc::from(""), 1);
         for number in 0..10_000 {
-            prefixes.insert(format!("app/{number:05}/").into(), ());
+            prefixes.insert(format!("app/{number:05}/").into(), 1);
         }
         let mut hits = 0;
-        let steps = for_each_prefix(&prefixes, "app/07777/x", |&()| hits += 1);
+        let steps = for_each_prefix(&prefixes, "app/07777/x", |&hit| hits += hit);
         assert_eq!(hits, 2);
         assert!(steps <= 8, "{steps} steps");
     }
@@ -476,9 +476,9 @@ mod tests {
         let key = "b".repeat(200);
         let mut prefixes = BTreeMap::new();
         for length in 0..200 {
-            prefixes.insert(format!("{}a", "b".repeat(length)).into(), ());
+            prefixes.insert(format!("{}a", "b".repeat(length)).into(), length);
         }
-        let steps = for_each_prefix(&prefixes, &key, |&()| unreachable!("none is a prefix of it"));
+        let steps = for_each_prefix(&prefixes, &key, |length| unreachable!("b{length} is no prefix of it"));
         assert!(steps <= 201, "{steps} steps");
     }
 

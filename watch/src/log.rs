@@ -217,7 +217,7 @@ impl Log {
     pub fn drop_encodings(&mut self) -> usize {
         let before = self.encoded_bytes;
         while self.encoded_bytes > self.limits.encoded_bytes {
-            let Some(oldest) = self.with_encodings.first().copied() else { break };
+            let Some(oldest) = self.with_encodings.pop_first() else { break };
             let entry = self.entry(oldest);
             self.forget(entry);
         }

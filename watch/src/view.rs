@@ -192,17 +192,15 @@ impl View {
         let floor = self.log.floor_revision();
         let Some(versions) = self.keys.get_mut(key) else { return };
         while let Some(oldest) = versions.older.as_ref().and_then(|older| older.front()) {
-            // It is read at the floor, if the one after it is not there yet; unless it is a delete, which reads as nothing.
-            let replaced = versions.second().change.revision <= floor;
-            let nothing = oldest.change.value.is_none() && oldest.change.revision <= floor;
-            if !replaced && !nothing {
+            // It is read at the floor unless the one after it is.
+            if versions.second().change.revision > floor {
                 break;
             }
             self.bytes -= oldest.bytes();
             versions.pop_oldest();
         }
         let newest = &versions.newest;
-        if versions.older.is_none() && newest.change.value.is_none() && newest.change.revision <= floor {
+        if newest.change.value.is_none() && newest.change.revision <= floor {
             self.bytes -= newest.bytes() + KEY_BYTES;
             self.keys.remove(key);
         }

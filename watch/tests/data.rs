@@ -1,5 +1,7 @@
 //! The log, the view, the index and the store against models that keep everything and look at all of it.
 
+#![expect(clippy::unwrap_used, reason = "the whole file is a test")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -55,11 +57,14 @@ fn line(change: &Change) -> String {
 
 // ------------------------------------------------------------------------------------------ log, view and index together
 
+/// How far the revision grows, and the changes that it covers.
+type Commit = (u64, Vec<(&'static str, Option<u8>)>);
+
 /// What happens to a view and those who read it.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A batch of commits: how far the revision grows, and the changes that it covers.
-    Batch(Vec<(u64, Vec<(&'static str, Option<u8>)>)>),
+    /// A turn.
+    Batch(Vec<Commit>),
     /// A new watcher, since so many revisions before the current one (or after it).
     Watch(Filter, i64),
     /// A watcher reads up to so many changes.
@@ -195,7 +200,7 @@ impl World {
         }
     }
 
-    fn batch(&mut self, commits: Vec<(u64, Vec<(&'static str, Option<u8>)>)>) {
+    fn batch(&mut self, commits: Vec<Commit>) {
         let mut at = self.history.revision().as_u64();
         let mut changes = Vec::new();
         for (gap, commit) in commits {
