@@ -163,3 +163,81 @@ impl fmt::Display for BatchError {
 }
 
 impl std::error::Error for BatchError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Encodings;
+
+    fn change(key: &str, revision: u64) -> Change {
+        let revision = Revision::new(revision).unwrap();
+        Change { key: Key::new(key, 16).unwrap(), revision, created: revision, value: Some(Arc::from(*b"v")) }
+    }
+
+    struct Tagged(&'static str);
+
+    impl Encoder for Tagged {
+        fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+            out.extend_from_slice(format!("{}{}@{};", self.0, change.key, change.revision).as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_batch_has_changes_whose_revisions_never_go_back() {
+        assert_eq!(Batch::new(Position::START, vec![]).unwrap_err(), BatchError::Empty);
+        let disorder = vec![change("a", 2), change("b", 1)];
+        assert_eq!(Batch::new(Position::START, disorder).unwrap_err(), BatchError::Disorder);
+        let batch =
+            Batch::new(Position::new(7), vec![change("a", 2), change("b", 2), change("a", 5)]).unwrap();
+        assert_eq!((batch.first(), batch.end()), (Position::new(7), Position::new(10)));
+        assert_eq!((batch.first_revision().as_u64(), batch.last_revision().as_u64()), (2, 5));
+    }
+
+    #[test]
+    fn a_position_outside_of_the_batch_has_no_change() {
+        let batch = Batch::new(Position::new(7), vec![change("a", 2), change("b", 3)]).unwrap();
+        let key = |at| batch.change(Position::new(at)).map(|change| change.key.as_str());
+        assert_eq!([key(6), key(7), key(8), key(9)], [None, Some("a"), Some("b"), None]);
+    }
+
+    #[test]
+    fn an_encoding_is_made_once_for_all_who_hold_it() {
+        let batch = Batch::new(Position::START, vec![change("a", 1), change("b", 2)]).unwrap();
+        let encoder: Arc<dyn Encoder> = Arc::new(Tagged("x "));
+        let mut scratch = b"left over".to_vec();
+        let one = batch.encoded(&encoder, &mut scratch);
+        assert_eq!(&**one.bytes(), b"x a@1;x b@2;");
+        assert!(Arc::ptr_eq(&one, &batch.encoded(&encoder, &mut scratch)));
+    }
+
+    #[test]
+    fn an_encoding_that_nobody_holds_is_made_again_with_equal_bytes() {
+        let batch = Batch::new(Position::START, vec![change("a", 1), change("b", 2)]).unwrap();
+        let encoder: Arc<dyn Encoder> = Arc::new(Tagged("x "));
+        let made = batch.encoded(&encoder, &mut Vec::new());
+        let (copy, gone) = ((*made).clone(), Arc::downgrade(&made));
+        drop(made);
+        assert!(gone.upgrade().is_none());
+        assert_eq!(*batch.encoded(&encoder, &mut Vec::new()), copy);
+        assert_eq!(batch.encoded.lock().unwrap().len(), 1, "the slot was used again");
+    }
+
+    #[test]
+    fn machines_with_different_encoders_under_one_id_never_get_each_others_bytes() {
+        let batch = Batch::new(Position::START, vec![change("a", 1)]).unwrap();
+        let (mut here, mut there) = (Encodings::new(), Encodings::new());
+        let id = here.register(Arc::new(Tagged("here "))).unwrap();
+        assert_eq!(there.register(Arc::new(Tagged("there "))), Ok(id));
+        let one = batch.encoded(here.encoder(id).unwrap(), &mut Vec::new());
+        let two = batch.encoded(there.encoder(id).unwrap(), &mut Vec::new());
+        assert_eq!((&**one.bytes(), &**two.bytes()), (&b"here a@1;"[..], &b"there a@1;"[..]));
+    }
+
+    #[test]
+    fn batches_pass_between_threads() {
+        fn assert_shared<T: Send + Sync>() {}
+        assert_shared::<Batch>();
+        assert_shared::<Encoded>();
+        assert_shared::<Encodings>();
+    }
+}

@@ -156,3 +156,60 @@ impl Encoded {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{Key, Revision};
+
+    struct KeyLine;
+
+    impl Encoder for KeyLine {
+        fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+            out.extend_from_slice(change.key.as_bytes());
+            out.push(b'\n');
+        }
+    }
+
+    fn encoded(keys: &[&str]) -> Encoded {
+        let change = |key: &&str| Change {
+            key: Key::new(key, 16).unwrap(),
+            revision: Revision::ZERO,
+            created: Revision::ZERO,
+            value: None,
+        };
+        let changes: Vec<_> = keys.iter().map(change).collect();
+        Encoded::new(&changes, &KeyLine, &mut b"left over".to_vec())
+    }
+
+    #[test]
+    fn frames_lie_one_behind_the_other() {
+        let encoded = encoded(&["a", "bcd", "e"]);
+        assert_eq!(&**encoded.bytes(), b"a\nbcd\ne\n");
+        assert_eq!([encoded.frame(0), encoded.frame(1), encoded.frame(2)], [0..2, 2..6, 6..8]);
+        assert_eq!(encoded.frame_bytes(1), b"bcd\n");
+        assert_eq!(encoded.frames(0..2), 0..6);
+        assert_eq!(encoded.frames(1..3), 2..8);
+    }
+
+    #[test]
+    #[expect(clippy::reversed_empty_ranges, reason = "a caller may")]
+    fn frames_that_are_not_there_are_empty_and_never_panic() {
+        let encoded = encoded(&["a", "b"]);
+        assert_eq!(encoded.frame_bytes(2), b"");
+        assert_eq!(encoded.frame_bytes(usize::MAX), b"");
+        for range in [encoded.frames(1..1), encoded.frames(2..9), encoded.frames(1..0), encoded.frames(9..3)]
+        {
+            assert_eq!(encoded.bytes().get(range.clone()), Some(&[][..]), "{range:?}");
+        }
+    }
+
+    #[test]
+    fn encoders_are_numbered_as_they_come_up_to_256() {
+        let mut encodings = Encodings::new();
+        for index in 0..256 {
+            assert_eq!(encodings.register(Arc::new(KeyLine)).unwrap().index(), index);
+        }
+        assert_eq!(encodings.register(Arc::new(KeyLine)), Err(TooManyEncodings));
+    }
+}

@@ -314,23 +314,23 @@ fn visit<T>(
     }
 }
 
-/// Calls `f` with the value of every entry that `key` begins with, from the longest to the shortest.
-fn for_each_prefix<V>(prefixes: &BTreeMap<Arc<str>, V>, key: &str, mut f: impl FnMut(&V)) {
-    // Every entry that `key` begins with and that is still to come is not above the bound, so it is a prefix of the bound's text.
-    let mut bound = Bound::Included(key);
-    loop {
-        let (Bound::Included(text) | Bound::Excluded(text)) = bound else { return };
-        let Some((entry, value)) = prefixes.range::<str, _>((Bound::Unbounded, bound)).next_back() else {
-            return;
-        };
-        let common = common_prefix(entry, text);
-        bound = if common.len() == entry.len() {
+/// Calls `f` with the value of every entry that `key` begins with, from the longest to the shortest. Says how many entries it
+/// looked at.
+fn for_each_prefix<V>(prefixes: &BTreeMap<Arc<str>, V>, key: &str, mut f: impl FnMut(&V)) -> usize {
+    // Every entry that `key` begins with and that is still to come is within the bound, so `text` begins with it too.
+    let (mut text, mut bound) = (key, Bound::Included(key));
+    let mut steps = 0;
+    while let Some((entry, value)) = prefixes.range::<str, _>((Bound::Unbounded, bound)).next_back() {
+        steps += 1;
+        text = common_prefix(entry, text);
+        bound = if text.len() == entry.len() {
             f(value);
-            Bound::Excluded(common)
+            Bound::Excluded(text)
         } else {
-            Bound::Included(common)
+            Bound::Included(text)
         };
     }
+    steps
 }
 
 /// What both texts begin with, as part of the second.
@@ -354,3 +354,136 @@ impl fmt::Display for TooManyWatchers {
 }
 
 impl std::error::Error for TooManyWatchers {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn prefix(text: &str) -> Filter {
+        Filter::prefix(text, 1024).unwrap()
+    }
+
+    fn key(text: &str) -> Filter {
+        Filter::key(text, 1024).unwrap()
+    }
+
+    /// The payloads of those who are visited, in order.
+    fn visited<T: Copy>(index: &mut Index<T>, key: &str) -> Vec<T> {
+        let mut visited = Vec::new();
+        index.visit(key, |_, payload| visited.push(*payload));
+        visited
+    }
+
+    #[test]
+    fn a_change_visits_its_key_and_then_its_prefixes_from_the_longest() {
+        let mut index = Index::new();
+        for text in ["", "a", "app/", "app/a", "app/ab", "app/b", "b", "app/a/"] {
+            index.add(prefix(text), text).unwrap();
+        }
+        index.add(key("app/a"), "the key").unwrap();
+        assert_eq!(visited(&mut index, "app/a"), ["the key", "app/a", "app/", "a", ""]);
+        assert_eq!(visited(&mut index, "app/aa"), ["app/a", "app/", "a", ""]);
+        assert_eq!(visited(&mut index, "c"), [""]);
+    }
+
+    #[test]
+    fn watchers_of_one_filter_are_visited_in_the_order_they_came() {
+        let mut index = Index::new();
+        let ids: Vec<_> = (0..5).map(|number| index.add(prefix("a"), number).unwrap()).collect();
+        assert_eq!(index.filters(), 1);
+        assert_eq!(index.remove(ids[2]), Some(2));
+        assert_eq!(index.remove(ids[0]), Some(0));
+        assert_eq!(index.remove(ids[4]), Some(4));
+        index.add(prefix("a"), 9).unwrap();
+        assert_eq!(visited(&mut index, "a"), [1, 3, 9]);
+    }
+
+    #[test]
+    fn a_filter_goes_with_its_last_watcher() {
+        let mut index = Index::new();
+        let (one, two) = (index.add(key("a"), 1).unwrap(), index.add(key("a"), 2).unwrap());
+        let filter = index.filter_id_of(one).unwrap();
+        assert_eq!(index.filter_id_of(two), Some(filter));
+        index.remove(one);
+        assert_eq!(index.filter(filter), Some(&key("a")));
+        index.remove(two);
+        assert_eq!((index.filter(filter), index.filters(), index.len()), (None, 0, 0));
+        assert!(index.keys.is_empty());
+    }
+
+    #[test]
+    fn who_is_removed_is_not_visited_and_cannot_be_removed_again() {
+        let mut index = Index::new();
+        let id = index.add(key("a"), 1).unwrap();
+        assert_eq!(index.remove(id), Some(1));
+        assert_eq!(index.remove(id), None);
+        assert_eq!((index.get(id), index.filter_of(id), index.matches(id, "a")), (None, None, false));
+        assert_eq!(visited(&mut index, "a"), [0; 0]);
+    }
+
+    #[test]
+    fn room_is_used_again() {
+        let mut index = Index::new();
+        for round in 0..100 {
+            let one = index.add(key(&format!("a{round}")), round).unwrap();
+            let two = index.add(prefix(&format!("b{round}")), round).unwrap();
+            index.remove(one);
+            index.remove(two);
+        }
+        assert_eq!((index.watchers.len(), index.filters.len()), (2, 2));
+    }
+
+    #[test]
+    fn characters_that_begin_alike_are_no_common_prefix() {
+        // U+00E9 and U+00EA are C3 A9 and C3 AA.
+        let mut index = Index::new();
+        for text in ["x", "x\u{e9}", "x\u{e9}\u{e9}", "x\u{ea}"] {
+            index.add(prefix(text), text).unwrap();
+        }
+        assert_eq!(visited(&mut index, "x\u{ea}\u{e9}"), ["x\u{ea}", "x"]);
+        assert_eq!(visited(&mut index, "x\u{eb}"), ["x"]);
+        assert_eq!(visited(&mut index, "x\u{e9}\u{ea}"), ["x\u{e9}", "x"]);
+    }
+
+    #[test]
+    fn the_payload_can_be_changed_while_visiting() {
+        let mut index = Index::new();
+        let id = index.add(prefix(""), 1).unwrap();
+        index.visit("a", |_, payload| *payload += 1);
+        index.visit_all(|visited, payload| *payload += 10 * i32::from(visited == id));
+        assert_eq!(index.get(id), Some(&12));
+        *index.get_mut(id).unwrap() = 0;
+        assert_eq!(index.get(id), Some(&0));
+    }
+
+    #[test]
+    fn unrelated_prefixes_are_skipped_and_not_walked() {
+        let mut prefixes = BTreeMap::new();
+        prefixes.insert(Arc::from(""), 1);
+        for number in 0..10_000 {
+            prefixes.insert(format!("app/{number:05}/").into(), 1);
+        }
+        let mut hits = 0;
+        let steps = for_each_prefix(&prefixes, "app/07777/x", |&hit| hits += hit);
+        assert_eq!(hits, 2);
+        assert!(steps <= 8, "{steps} steps");
+    }
+
+    #[test]
+    fn there_are_never_more_steps_than_bytes_in_the_key() {
+        // Before each prefix of the key there is one that differs in the last byte: every step finds a neighbour.
+        let key = "b".repeat(200);
+        let mut prefixes = BTreeMap::new();
+        for length in 0..200 {
+            prefixes.insert(format!("{}a", "b".repeat(length)).into(), length);
+        }
+        let steps = for_each_prefix(&prefixes, &key, |length| unreachable!("b{length} is no prefix of it"));
+        assert!(steps <= 201, "{steps} steps");
+    }
+
+    #[test]
+    fn a_watcher_costs_three_numbers_and_its_payload() {
+        assert_eq!(size_of::<Slot<NonZeroU32>>(), 16);
+    }
+}

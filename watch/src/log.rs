@@ -217,7 +217,7 @@ impl Log {
     pub fn drop_encodings(&mut self) -> usize {
         let before = self.encoded_bytes;
         while self.encoded_bytes > self.limits.encoded_bytes {
-            let Some(oldest) = self.with_encodings.first().copied() else { break };
+            let Some(oldest) = self.with_encodings.pop_first() else { break };
             let entry = self.entry(oldest);
             self.forget(entry);
         }
@@ -239,7 +239,8 @@ impl Log {
         Ok(())
     }
 
-    /// Takes the oldest batch out if the log is over a limit. Encodings are dropped with it.
+    /// Takes the oldest batch out if the log is over a limit, and its encodings with it. When no batch has to go, encodings
+    /// over their limit do.
     pub fn trim(&mut self) -> Option<Arc<Batch>> {
         let over = self.bytes > self.limits.bytes || self.head.since(self.floor) > self.limits.changes as u64;
         if !over || self.entries.len() < 2 {
@@ -344,3 +345,207 @@ impl fmt::Display for PushError {
 }
 
 impl std::error::Error for PushError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::Encoder;
+    use crate::key::Key;
+
+    struct Line;
+
+    impl Encoder for Line {
+        fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+            out.extend_from_slice(format!("{} {}\n", change.key, change.revision).as_bytes());
+        }
+    }
+
+    fn revision(number: u64) -> Revision {
+        Revision::new(number).unwrap()
+    }
+
+    fn at(number: u64) -> Position {
+        Position::new(number)
+    }
+
+    fn batch(first: u64, revisions: &[u64]) -> Arc<Batch> {
+        let change = |&number: &u64| Change {
+            key: Key::new("k", 8).unwrap(),
+            revision: revision(number),
+            created: revision(number),
+            value: None,
+        };
+        Arc::new(Batch::new(at(first), revisions.iter().map(change).collect()).unwrap())
+    }
+
+    /// A log that starts at position 0 and revision 100, with these commits in it.
+    fn log(limits: LogLimits, batches: &[&[u64]]) -> (Log, EncodingId) {
+        let mut encodings = Encodings::new();
+        let line = encodings.register(Arc::new(Line)).unwrap();
+        let mut log = Log::new(Position::START, revision(100), encodings, limits);
+        for revisions in batches {
+            log.push(batch(log.head().as_u64(), revisions)).unwrap();
+            while log.trim().is_some() {}
+        }
+        (log, line)
+    }
+
+    fn keep(changes: usize) -> LogLimits {
+        LogLimits { changes, ..LogLimits::default() }
+    }
+
+    #[test]
+    fn a_watch_starts_at_the_first_change_of_a_greater_revision() {
+        let (log, _) = log(LogLimits::default(), &[&[110, 110, 120], &[130]]);
+        for (since, position) in [(100, 0), (109, 0), (110, 2), (119, 2), (120, 3), (129, 3), (130, 4)] {
+            assert_eq!(log.position_after(revision(since)), Ok(at(position)), "since {since}");
+        }
+    }
+
+    #[test]
+    fn a_watch_from_before_the_log_is_compacted_and_one_from_after_it_is_ahead() {
+        let (log, _) = log(LogLimits::default(), &[&[110]]);
+        assert_eq!(log.position_after(revision(99)), Err(RevisionError::Compacted { floor: revision(100) }));
+        assert_eq!(log.position_after(revision(111)), Err(RevisionError::Ahead { current: revision(110) }));
+    }
+
+    #[test]
+    fn an_empty_log_answers_its_one_revision() {
+        let (log, _) = log(LogLimits::default(), &[]);
+        assert_eq!(log.position_after(revision(100)), Ok(at(0)));
+        assert!(log.position_after(revision(99)).is_err());
+        assert!(log.position_after(revision(101)).is_err());
+        assert_eq!(log.changes(at(0)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn whole_batches_leave_and_the_floor_goes_with_them() {
+        let (log, _) = log(keep(3), &[&[101, 102], &[103, 104], &[105]]);
+        assert_eq!((log.floor(), log.floor_revision()), (at(2), revision(102)));
+        assert_eq!(log.position_after(revision(102)), Ok(at(2)));
+        assert!(log.position_after(revision(101)).is_err());
+        assert!(log.change(at(1)).is_none() && log.batch(at(1)).is_none());
+    }
+
+    #[test]
+    fn the_newest_batch_stays_whatever_its_size() {
+        let (log, _) = log(LogLimits { bytes: 1, changes: 1, encoded_bytes: 0 }, &[&[101], &[102, 103, 104]]);
+        assert_eq!((log.floor(), log.head()), (at(1), at(4)));
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_batches_that_are_left() {
+        let one = batch(0, &[101]).bytes();
+        let (log, _) = log(LogLimits { bytes: 2 * one, ..keep(1000) }, &[&[101], &[102], &[103], &[104]]);
+        assert_eq!((log.bytes(), log.floor()), (2 * one, at(2)));
+    }
+
+    #[test]
+    fn changes_come_with_their_positions_from_any_kept_one_on() {
+        let (log, _) = log(keep(4), &[&[101], &[102, 102], &[103, 104]]);
+        let from = |from| {
+            let changes = log.changes(at(from))?;
+            Some(changes.map(|(at, change)| (at.as_u64(), change.revision.as_u64())).collect::<Vec<_>>())
+        };
+        assert_eq!(from(0), None);
+        assert_eq!(from(1), Some(vec![(1, 102), (2, 102), (3, 103), (4, 104)]));
+        assert_eq!(from(2), Some(vec![(2, 102), (3, 103), (4, 104)]));
+        assert_eq!(from(4), Some(vec![(4, 104)]));
+        assert_eq!(from(5), Some(vec![]));
+        assert_eq!(from(6), None);
+    }
+
+    #[test]
+    fn only_the_last_change_of_a_revision_ends_its_commit() {
+        let (log, _) = log(LogLimits::default(), &[&[101, 102, 102], &[103]]);
+        let ends: Vec<_> = (0..5).map(|position| log.ends_commit(at(position))).collect();
+        assert_eq!(ends, [true, false, true, true, false]);
+    }
+
+    #[test]
+    fn a_batch_that_is_not_the_next_one_is_refused() {
+        let (mut log, _) = log(LogLimits::default(), &[&[101]]);
+        assert_eq!(log.push(batch(2, &[102])), Err(PushError::Position { expected: at(1) }));
+        assert_eq!(log.push(batch(0, &[102])), Err(PushError::Position { expected: at(1) }));
+        assert_eq!(log.push(batch(1, &[101])), Err(PushError::Revision { current: revision(101) }));
+        assert_eq!((log.head(), log.revision()), (at(1), revision(101)));
+    }
+
+    #[test]
+    fn a_frame_is_there_once_its_batch_is_encoded() {
+        let (mut log, line) = log(LogLimits::default(), &[&[101, 102]]);
+        assert_eq!(log.frame(at(1), line), None);
+        let (encoded, index) = log.encode(at(0), line).unwrap();
+        assert_eq!((&**encoded.bytes(), index), (&b"k 101\nk 102\n"[..], 0));
+        assert_eq!(log.frame(at(1), line), Some(&b"k 102\n"[..]));
+        assert!(log.encode(at(2), line).is_none());
+    }
+
+    #[test]
+    fn an_encoding_that_was_not_registered_has_no_frames() {
+        let mut other = Encodings::new();
+        other.register(Arc::new(Line)).unwrap();
+        let unknown = other.register(Arc::new(Line)).unwrap();
+        let (mut log, _) = log(LogLimits::default(), &[&[101]]);
+        assert!(log.encode(at(0), unknown).is_none());
+    }
+
+    #[test]
+    fn encodings_over_their_limit_are_dropped_from_the_oldest_on_and_made_again_equal() {
+        let (mut log, line) = log(LogLimits::default(), &[&[101], &[102], &[103]]);
+        let mut made = Vec::new();
+        // The newest first: what counts is the age of the batch, not when it was encoded.
+        for position in [2, 1, 0] {
+            made.push(log.encode(at(position), line).unwrap().0.bytes().to_vec());
+        }
+        let all = log.encoded_bytes();
+        log.limits.encoded_bytes = all - 1;
+        assert_eq!(log.drop_encodings(), all / 3);
+        assert_eq!(log.encoded_bytes(), all / 3 * 2);
+        assert!(log.encoded(at(0), line).is_none());
+        assert!(log.encoded(at(1), line).is_some() && log.encoded(at(2), line).is_some());
+        assert_eq!(&**log.encode(at(0), line).unwrap().0.bytes(), &*made[2]);
+        assert_eq!(log.encoded_bytes(), all);
+    }
+
+    #[test]
+    fn a_push_drops_encodings_over_the_limit() {
+        let (mut log, line) = log(LogLimits { encoded_bytes: 1, ..LogLimits::default() }, &[&[101]]);
+        log.encode(at(0), line).unwrap();
+        assert!(log.encoded_bytes() > 1);
+        log.push(batch(1, &[102])).unwrap();
+        assert!(log.trim().is_none());
+        assert_eq!(log.encoded_bytes(), 0);
+    }
+
+    #[test]
+    fn bytes_taken_from_an_encoding_outlive_the_batch() {
+        let (mut log, line) = log(keep(1), &[&[101]]);
+        let pin = {
+            let (encoded, index) = log.encode(at(0), line).unwrap();
+            (Arc::clone(encoded.bytes()), encoded.frame(index))
+        };
+        log.push(batch(1, &[102])).unwrap();
+        let trimmed = log.trim().unwrap();
+        assert_eq!(log.encoded_bytes(), 0);
+        drop(trimmed);
+        assert_eq!(Arc::strong_count(&pin.0), 1);
+        assert_eq!(&pin.0[pin.1], b"k 101\n");
+    }
+
+    #[test]
+    fn what_one_machine_drops_another_keeps() {
+        let (mut a, line) = log(LogLimits::default(), &[]);
+        let mut b = Log::new(Position::START, revision(100), a.encodings().clone(), LogLimits::default());
+        let shared = batch(0, &[101]);
+        a.push(Arc::clone(&shared)).unwrap();
+        b.push(shared).unwrap();
+        let made = Arc::clone(a.encode(at(0), line).unwrap().0);
+        assert!(Arc::ptr_eq(&made, b.encode(at(0), line).unwrap().0), "made once for both");
+        a.limits.encoded_bytes = 0;
+        a.drop_encodings();
+        assert!(a.encoded(at(0), line).is_none());
+        assert!(Arc::ptr_eq(&made, b.encoded(at(0), line).unwrap().0));
+        assert!(Arc::ptr_eq(&made, a.encode(at(0), line).unwrap().0), "found again, not made again");
+    }
+}

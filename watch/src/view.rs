@@ -181,7 +181,8 @@ impl View {
                 let versions = place.get_mut();
                 self.live -= usize::from(versions.newest.change.value.is_some());
                 let before = std::mem::replace(&mut versions.newest, version);
-                versions.older.get_or_insert_default().push_back(before);
+                // Room for one: most keys that change at all change once while the log reaches that far.
+                versions.older.get_or_insert_with(|| Box::new(VecDeque::with_capacity(1))).push_back(before);
             }
         }
     }
@@ -191,17 +192,15 @@ impl View {
         let floor = self.log.floor_revision();
         let Some(versions) = self.keys.get_mut(key) else { return };
         while let Some(oldest) = versions.older.as_ref().and_then(|older| older.front()) {
-            // It is read at the floor, if the one after it is not there yet; unless it is a delete, which reads as nothing.
-            let replaced = versions.second().change.revision <= floor;
-            let nothing = oldest.change.value.is_none() && oldest.change.revision <= floor;
-            if !replaced && !nothing {
+            // It is read at the floor unless the one after it is.
+            if versions.second().change.revision > floor {
                 break;
             }
             self.bytes -= oldest.bytes();
             versions.pop_oldest();
         }
         let newest = &versions.newest;
-        if versions.older.is_none() && newest.change.value.is_none() && newest.change.revision <= floor {
+        if newest.change.value.is_none() && newest.change.revision <= floor {
             self.bytes -= newest.bytes() + KEY_BYTES;
             self.keys.remove(key);
         }
@@ -231,6 +230,9 @@ impl Versions {
             older.pop_front();
             if older.is_empty() {
                 self.older = None;
+            } else if older.capacity() > 16 && older.len() < older.capacity() / 4 {
+                // A key that was hot once does not keep the room for it.
+                older.shrink_to(older.len() * 2);
             }
         }
     }
@@ -271,3 +273,214 @@ impl<'a> Iterator for List<'a> {
 }
 
 impl iter::FusedIterator for List<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(number: u64) -> Revision {
+        Revision::new(number).unwrap()
+    }
+
+    fn change(key: &str, number: u64, value: Option<&str>) -> Change {
+        Change {
+            key: Key::new(key, 16).unwrap(),
+            revision: revision(number),
+            created: revision(number),
+            value: value.map(|value| value.as_bytes().into()),
+        }
+    }
+
+    /// A view that keeps so many changes.
+    fn view(changes: usize) -> View {
+        View::new(Encodings::new(), LogLimits { changes, ..LogLimits::default() })
+    }
+
+    /// Applies a batch of its own for each change.
+    fn apply(view: &mut View, changes: &[(&str, u64, Option<&str>)]) {
+        for &(key, number, value) in changes {
+            let batch = Batch::new(view.log().head(), vec![change(key, number, value)]).unwrap();
+            view.apply(Arc::new(batch)).unwrap();
+        }
+    }
+
+    fn value(change: Option<&Change>) -> Option<&str> {
+        change.map(|change| std::str::from_utf8(change.value.as_ref().unwrap()).unwrap())
+    }
+
+    fn keys<'a>(view: &'a View, prefix: &'a str, after: Option<&str>, at: u64) -> Vec<&'a str> {
+        view.list(prefix, after, revision(at)).unwrap().map(|change| change.key.as_str()).collect()
+    }
+
+    /// The picture at the top of the module.
+    const PICTURE: &[(&str, u64, Option<&str>)] = &[
+        ("app/c", 9, Some("c9")),
+        ("app/b", 12, Some("b12")),
+        ("app/c", 15, None),
+        ("other", 20, Some("o20")),
+        ("app/a", 25, Some("a25")),
+        ("app/a", 38, Some("a38")),
+        ("app/b", 41, Some("b41")),
+        ("app/a", 47, None),
+    ];
+
+    #[test]
+    fn reads_find_the_value_of_their_revision() {
+        let mut view = view(4);
+        apply(&mut view, PICTURE);
+        assert_eq!(view.log().floor_revision(), revision(20));
+        let at = |key, at| value(view.get_at(key, revision(at)).unwrap());
+        let a: Vec<_> = [20, 24, 25, 37, 38, 46, 47].iter().map(|&r| at("app/a", r)).collect();
+        assert_eq!(a, [None, None, Some("a25"), Some("a25"), Some("a38"), Some("a38"), None]);
+        assert_eq!(
+            [at("app/b", 20), at("app/b", 40), at("app/b", 41)],
+            [Some("b12"), Some("b12"), Some("b41")]
+        );
+        assert_eq!([view.get("app/a"), view.get("app/c"), view.get("app")], [None, None, None]);
+        assert_eq!(value(view.get("app/b")), Some("b41"));
+        assert_eq!(view.len(), 2);
+    }
+
+    #[test]
+    fn a_read_below_the_floor_is_compacted_and_one_from_the_future_is_ahead() {
+        let mut view = view(4);
+        apply(&mut view, PICTURE);
+        let compacted = RevisionError::Compacted { floor: revision(20) };
+        let ahead = RevisionError::Ahead { current: revision(47) };
+        assert_eq!(view.get_at("app/b", revision(19)), Err(compacted));
+        assert_eq!(view.get_at("app/b", revision(48)), Err(ahead));
+        assert_eq!(view.list("", None, revision(19)).unwrap_err(), compacted);
+        assert_eq!(view.list("", None, revision(48)).unwrap_err(), ahead);
+    }
+
+    #[test]
+    fn a_key_that_was_deleted_below_the_floor_is_forgotten() {
+        let mut view = view(4);
+        apply(&mut view, PICTURE);
+        assert!(!view.keys.contains_key("app/c"));
+        assert!(view.keys.contains_key("app/a"), "its delete is in the log");
+        apply(&mut view, &[("x", 50, None), ("x", 51, None), ("x", 52, None), ("x", 53, None)]);
+        assert!(!view.keys.contains_key("app/a"));
+    }
+
+    #[test]
+    fn bytes_of_what_is_gone_are_given_back() {
+        let mut view = view(2);
+        apply(&mut view, &[("z", 1, Some("1")), ("z", 2, Some("1")), ("z", 3, Some("1"))]);
+        let before = view.bytes();
+        apply(&mut view, PICTURE.iter().map(|&(key, n, v)| (key, n + 10, v)).collect::<Vec<_>>().as_slice());
+        apply(&mut view, &[("app/b", 61, None), ("other", 62, None)]);
+        apply(&mut view, &[("z", 71, Some("1")), ("z", 72, Some("1")), ("z", 73, Some("1"))]);
+        assert_eq!((view.bytes(), view.keys.len(), view.len()), (before, 1, 1));
+    }
+
+    #[test]
+    fn a_list_has_the_keys_of_its_prefix_in_order_at_its_revision() {
+        let mut view = view(100);
+        apply(&mut view, PICTURE);
+        assert_eq!(keys(&view, "", None, 47), ["app/b", "other"]);
+        assert_eq!(keys(&view, "app/", None, 46), ["app/a", "app/b"]);
+        assert_eq!(keys(&view, "app/", None, 14), ["app/b", "app/c"]);
+        assert_eq!(keys(&view, "app/b", None, 46), ["app/b"]);
+        assert_eq!(keys(&view, "app0", None, 46), [""; 0]);
+        assert_eq!(keys(&view, "", None, 0), [""; 0]);
+    }
+
+    #[test]
+    fn a_page_goes_on_behind_the_last_key_of_the_one_before() {
+        let mut view = view(100);
+        apply(
+            &mut view,
+            &[("a", 1, Some("")), ("b/1", 2, Some("")), ("b/2", 3, Some("")), ("c", 4, Some(""))],
+        );
+        assert_eq!(keys(&view, "b/", Some("b/1"), 4), ["b/2"]);
+        assert_eq!(keys(&view, "b/", Some("b/2"), 4), [""; 0]);
+        assert_eq!(keys(&view, "b/", Some("b/11"), 4), ["b/2"], "a key that is not there serves as well");
+        assert_eq!(keys(&view, "b/", Some("a"), 4), ["b/1", "b/2"], "before the prefix: from its start");
+        assert_eq!(keys(&view, "b/", Some("c"), 4), [""; 0]);
+    }
+
+    #[test]
+    fn pages_stay_at_their_revision_while_changes_come_until_the_floor_passes_it() {
+        let mut view = view(3);
+        apply(&mut view, &[("a", 1, Some("a")), ("b", 2, Some("b")), ("c", 3, Some("c"))]);
+        assert_eq!(keys(&view, "", None, 3)[..1], ["a"]);
+        apply(&mut view, &[("b", 4, None), ("bb", 5, Some("")), ("c", 6, Some("new"))]);
+        assert_eq!(keys(&view, "", Some("a"), 3), ["b", "c"]);
+        assert_eq!(value(view.list("", Some("b"), revision(3)).unwrap().next()), Some("c"));
+        apply(&mut view, &[("d", 7, Some(""))]);
+        let floor = revision(4);
+        assert_eq!(view.list("", Some("b"), revision(3)).unwrap_err(), RevisionError::Compacted { floor });
+    }
+
+    #[test]
+    fn the_next_change_of_a_key_is_found_without_a_walk() {
+        let mut view = view(100);
+        apply(&mut view, &[("a", 1, Some("")), ("b", 2, Some("")), ("a", 3, Some("")), ("a", 4, None)]);
+        let next = |key, from| view.next_change_of(key, Position::new(from)).map(Position::as_u64);
+        let a: Vec<_> = (0..5).map(|from| next("a", from)).collect();
+        assert_eq!(a, [Some(0), Some(2), Some(2), Some(3), None]);
+        assert_eq!([next("b", 0), next("b", 1), next("b", 2)], [Some(1), Some(1), None]);
+        assert_eq!(next("c", 0), None);
+    }
+
+    #[test]
+    fn what_came_with_a_snapshot_is_no_change_to_wait_for() {
+        let mut view = view(100);
+        let items = vec![change("a", 3, Some("old")), change("b", 7, Some("old"))];
+        let missed = view.restore(Snapshot { revision: revision(9), position: Position::START, items });
+        assert!(!missed, "it was at that position already");
+        assert_eq!(view.next_change_of("a", Position::START), None);
+        assert_eq!((view.revision(), view.log().floor_revision(), view.len()), (revision(9), revision(9), 2));
+        apply(&mut view, &[("a", 10, Some("new"))]);
+        assert_eq!(view.next_change_of("a", Position::START), Some(Position::START));
+        assert_eq!(value(view.get_at("a", revision(9)).unwrap()), Some("old"));
+    }
+
+    #[test]
+    fn a_snapshot_from_further_on_means_that_changes_were_missed() {
+        let mut view = view(100);
+        apply(&mut view, &[("a", 1, Some("")), ("b", 2, Some(""))]);
+        let items = vec![change("b", 2, Some("")), change("c", 8, Some(""))];
+        assert!(view.restore(Snapshot { revision: revision(8), position: Position::new(5), items }));
+        assert_eq!(keys(&view, "", None, 8), ["b", "c"]);
+        assert!(view.log().position_after(revision(2)).is_err());
+        assert!(view.log().changes(Position::new(2)).is_none());
+        assert_eq!(view.log().changes(Position::new(5)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_follow_changes_nothing() {
+        let mut view = view(100);
+        apply(&mut view, &[("a", 1, Some("1"))]);
+        let gap = Batch::new(Position::new(2), vec![change("a", 3, Some("3"))]).unwrap();
+        assert_eq!(view.apply(Arc::new(gap)), Err(PushError::Position { expected: Position::new(1) }));
+        assert_eq!((value(view.get("a")), view.revision()), (Some("1"), revision(1)));
+    }
+
+    #[test]
+    fn several_changes_of_one_key_in_one_commit_read_as_the_last() {
+        let mut view = view(2);
+        let commit = vec![change("a", 5, Some("1")), change("a", 5, Some("2"))];
+        view.apply(Arc::new(Batch::new(Position::START, commit).unwrap())).unwrap();
+        apply(&mut view, &[("b", 6, Some(""))]);
+        assert_eq!(value(view.get_at("a", revision(5)).unwrap()), Some("2"));
+        assert_eq!(view.log().floor_revision(), revision(5), "the commit left as a whole");
+    }
+
+    #[test]
+    fn a_key_that_was_hot_does_not_keep_the_room_for_it() {
+        let mut view = view(1000);
+        let hot: Vec<_> = (1..1000).map(|number| ("a", number, Some(""))).collect();
+        apply(&mut view, &hot);
+        let other: Vec<_> = (1000..1990).map(|number| ("b", number, Some(""))).collect();
+        apply(&mut view, &other);
+        let older = view.keys["a"].older.as_ref().unwrap();
+        assert!(older.len() < 20 && older.capacity() < 80, "{} of {}", older.len(), older.capacity());
+    }
+
+    #[test]
+    fn a_key_with_one_version_is_small() {
+        assert!(size_of::<(Key, Versions)>() <= 80, "{}", size_of::<(Key, Versions)>());
+    }
+}

@@ -132,7 +132,10 @@ impl MemoryStore {
 
     /// Commits these operations in one batch, from outside of every machine and from any thread, and gives their replies in
     /// order. All machines are woken; each sees the changes in its next poll.
-    pub fn commit(&self, operations: impl IntoIterator<Item = Operation>) -> Vec<Reply> {
+    ///
+    /// Keep it well under [`StoreLimits::inbox_bytes`]: machines that cannot take the batch get a snapshot, and their
+    /// watchers must list again.
+    pub fn commit(&self, operations: Vec<Operation>) -> Vec<Reply> {
         let mut commit = Commit::default();
         let mut shared = lock(&self.shared);
         let replies = operations
@@ -389,3 +392,6 @@ fn too_much(change: &Change, bytes: usize, keys: usize, is_new: bool, limits: &S
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
