@@ -121,7 +121,7 @@ pub enum Closed {
     Drained,
 }
 
-/// A whole server as one machine. See the [module](self) for the picture.
+/// A whole server as one machine.
 ///
 /// All calls for a connection lie between the [`open`](Server::open) that admitted it and its one [`closed`](Server::closed).
 /// No call may block. Every list that a call works through is bounded, and what is left is taken up at the next call.

@@ -160,6 +160,11 @@ impl Queue {
         state.calls.clear();
     }
 
+    /// Has the machine called again soon.
+    pub(crate) fn wake(&self) {
+        self.notify(&lock(&self.state));
+    }
+
     fn notify(&self, state: &State) {
         self.news.store(true, Ordering::Release);
         if let Some(waker) = &state.waker {
@@ -172,7 +177,7 @@ impl Queue {
 #[derive(Debug)]
 #[must_use = "the call is done whether or not its answer is awaited, but it may have failed"]
 pub struct Pending<T> {
-    receiver: Receiver<T>,
+    receiver: Receiver<Result<T, Unavailable>>,
     refused: Option<Unavailable>,
 }
 
@@ -186,7 +191,7 @@ impl<T> Pending<T> {
     pub fn wait(self) -> Result<T, Unavailable> {
         match self.refused {
             Some(why) => Err(why),
-            None => self.receiver.recv_blocking().map_err(|_| Unavailable::Gone),
+            None => self.receiver.recv_blocking().unwrap_or(Err(Unavailable::Gone)),
         }
     }
 }
@@ -199,7 +204,7 @@ impl<T: Send + 'static> IntoFuture for Pending<T> {
         Box::pin(async move {
             match self.refused {
                 Some(why) => Err(why),
-                None => self.receiver.recv().await.map_err(|_| Unavailable::Gone),
+                None => self.receiver.recv().await.unwrap_or(Err(Unavailable::Gone)),
             }
         })
     }
@@ -231,12 +236,16 @@ impl std::error::Error for Unavailable {}
 
 /// Where the machine puts an answer. Dropped without one, the caller is told that the server is gone.
 #[derive(Debug)]
-pub(crate) struct Answer<T>(Sender<T>);
+pub(crate) struct Answer<T>(Sender<Result<T, Unavailable>>);
 
 impl<T> Answer<T> {
     pub(crate) fn send(self, answer: T) {
         // Nobody may be waiting any more.
-        let _unheard = self.0.try_send(answer);
+        let _unheard = self.0.try_send(Ok(answer));
+    }
+
+    pub(crate) fn refuse(self, why: Unavailable) {
+        let _unheard = self.0.try_send(Err(why));
     }
 }
 

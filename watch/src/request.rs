@@ -290,7 +290,7 @@ fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> 
 fn upgrade_call(head: &RequestHead<'_>, watch: Option<Watch>) -> Result<Call, Refusal> {
     let fields = head.fields().iter().map(|field| (field.name, field.value));
     match handshake::check(head.method(), true, fields) {
-        Ok(accepted) => Ok(Call::Upgrade { accept: accepted.accept_key(), watch }),
+        Ok(accepted) => Ok(Call::Upgrade { accept: *accepted.accept_key(), watch }),
         Err(rejected) => {
             let status = StatusCode::new(rejected.status()).unwrap_or(StatusCode::BAD_REQUEST);
             let refusal = Refusal::new(status, rejected.reason());

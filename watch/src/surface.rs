@@ -13,6 +13,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keepwatch_protocol::Sink;
 use keepwatch_protocol::http1::chunked::ChunkHead;
@@ -27,9 +28,10 @@ use crate::shapes::{Notice, put_event_members};
 /// The encodings of the surfaces, by the ids that they were registered under.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surfaces {
-    pub(crate) lines: EncodingId,
-    pub(crate) events: EncodingId,
-    pub(crate) messages: EncodingId,
+    lines: EncodingId,
+    events: EncodingId,
+    messages: EncodingId,
+    /// What long polls and the watches of a shared WebSocket are made of.
     pub(crate) members: EncodingId,
 }
 
@@ -42,6 +44,99 @@ impl Surfaces {
             members: encodings.register(Arc::new(Members))?,
         })
     }
+
+    /// The encoding of the frames that look like this.
+    pub(crate) fn encoding(&self, look: Look) -> EncodingId {
+        match look {
+            Look::Lines { .. } => self.lines,
+            Look::Events { .. } => self.events,
+            Look::Messages { watch: None } => self.messages,
+            Look::Messages { watch: Some(_) } => self.members,
+        }
+    }
+}
+
+/// How the frames of one watch look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Lines of JSON, each a chunk; `bare` without the chunk around it, for a client that speaks HTTP/1.0.
+    Lines { bare: bool },
+    /// Server-sent events, likewise.
+    Events { bare: bool },
+    /// Text messages; with the id of the watch where a WebSocket carries several.
+    Messages { watch: Option<u64> },
+}
+
+impl Look {
+    /// Whether a frame is less than what the log keeps: its payload.
+    pub(crate) fn is_bare(self) -> bool {
+        matches!(self, Self::Lines { bare: true } | Self::Events { bare: true })
+    }
+
+    /// Puts the part of a frame that stands in front of what the log keeps, which is so long.
+    pub(crate) fn put_head(self, length: usize, out: &mut Vec<u8>) {
+        if let Self::Messages { watch: Some(id) } = self {
+            let brace = id_brace(id);
+            put_message_head(brace.len() + length, out);
+            out.extend_from_slice(brace.as_bytes());
+        }
+    }
+
+    /// Puts a notice as a whole frame.
+    pub(crate) fn put_notice(self, notice: Notice, out: &mut Vec<u8>) {
+        let revision = notice.revision().to_string();
+        // A bookmark is an id alone: it moves the client's last event id, and dispatches nothing.
+        if let (Self::Events { bare }, Notice::Bookmark(_)) = (self, notice) {
+            let event = sse::Event { id: Some(&revision), ..sse::Event::default() };
+            return put_chunk(bare, out, |out| put_sse(&event, out));
+        }
+        let retry = matches!(notice, Notice::Compacted(_)).then_some(RETRY);
+        let event = sse::Event { id: Some(&revision), event: Some(notice.name()), retry, data: None };
+        self.put(event, out, |out| notice.put_members(out));
+    }
+
+    fn put_change(self, change: &Change, out: &mut Vec<u8>) {
+        let name = if change.value.is_some() { "put" } else { "delete" };
+        let id = change.revision.to_string();
+        let event = sse::Event { id: Some(&id), event: Some(name), ..sse::Event::default() };
+        self.put(event, out, |out| put_event_members(change, out));
+    }
+
+    /// Puts a key and its value, as they are before the changes begin, as a whole frame. On server-sent events it has no id:
+    /// whoever loses the connection before the bookmark has to begin again.
+    pub(crate) fn put_initial(self, change: &Change, out: &mut Vec<u8>) {
+        let event = sse::Event { event: Some("put"), ..sse::Event::default() };
+        self.put(event, out, |out| put_event_members(change, out));
+    }
+
+    fn put(self, event: sse::Event<'_>, out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            Self::Lines { bare } => put_chunk(bare, out, |out| {
+                out.push(b'{');
+                members(out);
+                out.push(b'\n');
+            }),
+            Self::Events { bare } => {
+                let mut data = vec![b'{'];
+                members(&mut data);
+                let data = std::str::from_utf8(&data).ok();
+                put_chunk(bare, out, |out| put_sse(&sse::Event { data, ..event }, out));
+            }
+            Self::Messages { watch } => {
+                let mut message = watch.map_or_else(|| "{".into(), id_brace).into_bytes();
+                members(&mut message);
+                put_message_head(message.len(), out);
+                out.extend_from_slice(&message);
+            }
+        }
+    }
+}
+
+/// How long an `EventSource` waits before it comes back to a stream that was ended on purpose.
+const RETRY: Duration = Duration::from_secs(2);
+
+fn id_brace(id: u64) -> String {
+    format!("{{\"id\":{id},")
 }
 
 struct Lines;
@@ -51,29 +146,19 @@ struct Members;
 
 impl Encoder for Lines {
     fn encode(&self, change: &Change, out: &mut Vec<u8>) {
-        put_chunk(out, |out| {
-            out.push(b'{');
-            put_event_members(change, out);
-            out.push(b'\n');
-        });
+        Look::Lines { bare: false }.put_change(change, out);
     }
 }
 
 impl Encoder for Events {
     fn encode(&self, change: &Change, out: &mut Vec<u8>) {
-        let mut data = vec![b'{'];
-        put_event_members(change, &mut data);
-        let name = if change.value.is_some() { "put" } else { "delete" };
-        put_chunk(out, |out| put_sse(&change.revision.to_string(), name, &data, out));
+        Look::Events { bare: false }.put_change(change, out);
     }
 }
 
 impl Encoder for Messages {
     fn encode(&self, change: &Change, out: &mut Vec<u8>) {
-        let mut event = vec![b'{'];
-        put_event_members(change, &mut event);
-        put_message_head(event.len(), out);
-        out.extend_from_slice(&event);
+        Look::Messages { watch: None }.put_change(change, out);
     }
 }
 
@@ -83,45 +168,25 @@ impl Encoder for Members {
     }
 }
 
-/// A notice as the payload of a line.
-pub(crate) fn put_line(notice: Notice, out: &mut Vec<u8>) {
-    out.push(b'{');
-    notice.put_members(out);
-    out.push(b'\n');
-}
-
-/// A notice as the payload of a server-sent event. A bookmark is an `id:` alone: it moves the client's last event id, and
-/// dispatches nothing.
-pub(crate) fn put_event(notice: Notice, out: &mut Vec<u8>) {
-    let id = notice.revision().to_string();
-    if let Notice::Bookmark(_) = notice {
-        let event = sse::Event { id: Some(&id), ..sse::Event::default() };
-        let encoded = event.encode(out);
-        debug_assert!(encoded.is_ok());
-        return;
-    }
-    let mut data = vec![b'{'];
-    notice.put_members(&mut data);
-    put_sse(&id, notice.name(), &data, out);
-}
-
 /// The head of a whole text message, unmasked as a server's is.
-pub(crate) fn put_message_head(length: usize, out: &mut Vec<u8>) {
+fn put_message_head(length: usize, out: &mut Vec<u8>) {
     out.put(FrameHead::new(true, Opcode::Text, length as u64, None).as_ref());
 }
 
-fn put_sse(id: &str, name: &str, data: &[u8], out: &mut Vec<u8>) {
-    let data = std::str::from_utf8(data).unwrap_or_default();
-    let event = sse::Event { id: Some(id), event: Some(name), data: Some(data), ..sse::Event::default() };
+fn put_sse(event: &sse::Event<'_>, out: &mut Vec<u8>) {
+    // Refused only for line breaks in names and ids, of which these have none.
     let encoded = event.encode(out);
     debug_assert!(encoded.is_ok());
 }
 
-/// Puts what `payload` puts as one chunk.
-fn put_chunk(out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+/// Puts what `payload` puts as one chunk, or as it is.
+fn put_chunk(bare: bool, out: &mut Vec<u8>, payload: impl FnOnce(&mut Vec<u8>)) {
+    if bare {
+        return payload(out);
+    }
     let mut chunk = Vec::new();
     payload(&mut chunk);
-    out.extend_from_slice(ChunkHead::new(chunk.len()).as_ref());
+    out.extend_from_slice(ChunkHead::new(chunk.len()).as_bytes());
     out.extend_from_slice(&chunk);
     out.extend_from_slice(b"\r\n");
 }

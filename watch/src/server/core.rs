@@ -61,12 +61,19 @@ pub(super) enum Owner {
 }
 
 impl<S: Store> Core<S> {
-    pub(super) fn new(config: Config, store: S, room: &Room, queue: Arc<Queue>, seed: u64) -> Self {
-        let mut encodings = Encodings::new();
-        // Four fit: the registry takes 256.
-        let surfaces = Surfaces::register(&mut encodings).unwrap_or_default();
+    pub(super) fn new(
+        config: Config,
+        store: S,
+        (encodings, surfaces): (Encodings, Surfaces),
+        room: &Room,
+        queue: Arc<Queue>,
+        seed: u64,
+    ) -> Self {
         let mut http = config.http.clone();
         http.limits.body_bytes = config.value_bytes as u64;
+        // An answer that is held is no handler that failed.
+        let held = config.hold + Duration::from_secs(60);
+        http.timeouts.handler = http.timeouts.handler.map(|handler| handler.max(held));
         Self {
             http: Arc::new(http),
             websocket: Arc::new(config.websocket.clone()),
@@ -95,10 +102,24 @@ impl<S: Store> Core<S> {
         self.publishing.start(waker);
     }
 
-    /// Takes everything that happened: batches and replies of the store, lines of the room, calls of the process. Before an
-    /// answer to a read, this is what makes it see every write that anyone was told of. Returns whether anything happened.
-    pub(super) fn settle(&mut self, now: Now) -> bool {
-        let mut happened = self.serve_process(now);
+    /// Takes everything that happened: calls of the process, what the store has, lines of the room. Before an answer to a
+    /// read, this is what makes it see every write that anyone was told of. Returns whether anything happened.
+    pub(super) fn settle(&mut self) -> bool {
+        let called = self.serve_process();
+        let stored = self.settle_store();
+        let said = self.room.poll();
+        if said {
+            for slot in &self.readers {
+                self.ready.push(*slot);
+            }
+        }
+        self.serve_subscriptions();
+        called || stored || said
+    }
+
+    /// Takes what the store has.
+    pub(super) fn settle_store(&mut self) -> bool {
+        let mut happened = false;
         while let Some(outcome) = self.store.poll() {
             happened = true;
             match outcome {
@@ -106,8 +127,7 @@ impl<S: Store> Core<S> {
                 Outcome::Reply(ticket, reply) => self.replied(ticket, reply),
                 Outcome::Snapshot(snapshot) => {
                     if self.view.restore(snapshot) {
-                        let ready = &mut self.ready;
-                        let publishing = &mut self.publishing;
+                        let (ready, publishing) = (&mut self.ready, &mut self.publishing);
                         self.index.visit_all(|_, watcher| {
                             // Below every floor: it is told that something is missing.
                             watcher.behind = Some(Position::START);
@@ -117,13 +137,6 @@ impl<S: Store> Core<S> {
                 }
             }
         }
-        if self.room.poll() {
-            happened = true;
-            for slot in &self.readers {
-                self.ready.push(*slot);
-            }
-        }
-        self.serve_subscriptions();
         happened
     }
 

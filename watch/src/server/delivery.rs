@@ -15,7 +15,7 @@ use super::core::Watcher;
 use crate::encoding::EncodingId;
 use crate::index::{Filter, Index, WatcherId};
 use crate::key::Position;
-use crate::surface::{chunk_payload, put_message_head};
+use crate::surface::{Look, Surfaces, chunk_payload};
 use crate::view::View;
 
 /// Bytes that a connection is being sent, whatever becomes of what they came from.
@@ -52,16 +52,6 @@ impl Outgoing {
     }
 }
 
-/// How a watcher's frames look.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub(super) encoding: EncodingId,
-    /// Only the payload of the chunk: the client speaks HTTP/1.0.
-    pub(super) bare: bool,
-    /// The id of the watch on a shared WebSocket, said in front of each frame's members.
-    pub(super) watch: Option<u64>,
-}
-
 /// What a plan for one watcher came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Planned {
@@ -82,11 +72,20 @@ pub(super) struct Delivery {
     bytes: usize,
 }
 
+/// Whom a plan is for, and what it is made from.
+struct To<'a> {
+    view: &'a mut View,
+    surfaces: &'a Surfaces,
+    watcher: WatcherId,
+    look: Look,
+}
+
 /// Frames in a row of one batch for one watcher; with a head in front, only one.
 #[derive(Clone, Debug)]
 struct Run {
     watcher: WatcherId,
-    look: Look,
+    encoding: EncodingId,
+    bare: bool,
     at: Position,
     frames: usize,
     head: Range<usize>,
@@ -121,6 +120,7 @@ impl Delivery {
     pub(super) fn plan(
         &mut self,
         view: &mut View,
+        surfaces: &Surfaces,
         index: &mut Index<Watcher>,
         watcher: WatcherId,
         look: Look,
@@ -131,21 +131,22 @@ impl Delivery {
         }
         let Some(filter) = index.filter_of(watcher) else { return Planned::All };
         let before = self.plan.len();
+        let to = &mut To { view, surfaces, watcher, look };
         let (scanned, all) = match filter {
             Filter::Key(key) => {
                 let mut at = from;
                 loop {
-                    match view.next_change_of(key, at) {
-                        None => break (view.log().head(), true),
+                    match to.view.next_change_of(key, at) {
+                        None => break (to.view.log().head(), true),
                         Some(_) if !self.has_room() => break (at, false),
                         Some(next) => {
-                            self.add(view, watcher, look, next, 1);
+                            self.add(to, next, 1);
                             at = next.plus(1);
                         }
                     }
                 }
             }
-            Filter::Prefix(prefix) => self.scan(view, watcher, look, prefix, from),
+            Filter::Prefix(prefix) => self.scan(to, prefix, from),
         };
         match self.plan.get_mut(before..).and_then(<[Run]>::last_mut) {
             Some(last) => last.next = scanned,
@@ -155,15 +156,10 @@ impl Delivery {
     }
 
     /// Walks the log. Returns where the walk ended, and whether that is its head.
-    fn scan(
-        &mut self,
-        view: &mut View,
-        watcher: WatcherId,
-        look: Look,
-        prefix: &str,
-        from: Position,
-    ) -> (Position, bool) {
-        let (head, single) = (view.log().head(), look.bare || look.watch.is_some());
+    fn scan(&mut self, to: &mut To<'_>, prefix: &str, from: Position) -> (Position, bool) {
+        let head = to.view.log().head();
+        let look = to.look;
+        let single = look.is_bare() || matches!(look, Look::Messages { watch: Some(_) });
         let mut at = from;
         for _ in 0..Self::STEP {
             if at >= head {
@@ -172,7 +168,7 @@ impl Delivery {
             if !self.has_room() {
                 return (at, false);
             }
-            let Some((batch, index)) = view.log().batch(at) else { return (head, true) };
+            let Some((batch, index)) = to.view.log().batch(at) else { return (head, true) };
             let changes = batch.changes().get(index..).unwrap_or(&[]);
             let matching = changes.iter().take_while(|change| change.key.starts_with(prefix)).count();
             match matching {
@@ -182,7 +178,7 @@ impl Delivery {
                 }
                 matching => {
                     let frames = if single { 1 } else { matching };
-                    self.add(view, watcher, look, at, frames);
+                    self.add(to, at, frames);
                     at = at.plus(frames);
                 }
             }
@@ -190,23 +186,21 @@ impl Delivery {
         (at, false)
     }
 
-    fn add(&mut self, view: &mut View, watcher: WatcherId, look: Look, at: Position, frames: usize) {
-        let Some((encoded, index)) = view.encode(at, look.encoding) else { return };
-        let range = encoded.frames(index..index + frames);
-        let length = match look.bare {
+    fn add(&mut self, to: &mut To<'_>, at: Position, frames: usize) {
+        let encoding = to.surfaces.encoding(to.look);
+        let Some((encoded, index)) = to.view.encode(at, encoding) else { return };
+        let bare = to.look.is_bare();
+        let length = match bare {
             true => chunk_payload(encoded.frame_bytes(index)).len(),
-            false => range.len(),
+            false => encoded.frames(index..index + frames).len(),
         };
         let start = self.heads.len();
-        if let Some(id) = look.watch {
-            let splice = format!("{{\"id\":{id},");
-            put_message_head(splice.len() + length, &mut self.heads);
-            self.heads.extend_from_slice(splice.as_bytes());
-        }
+        to.look.put_head(length, &mut self.heads);
         let head = start..self.heads.len();
         let bytes = head.len() + length;
         self.bytes += bytes;
-        self.plan.push(Run { watcher, look, at, frames, head, bytes, next: at.plus(frames) });
+        let next = at.plus(frames);
+        self.plan.push(Run { watcher: to.watcher, encoding, bare, at, frames, head, bytes, next });
     }
 
     /// Lends what is planned. Returns whether there was room for all.
@@ -286,9 +280,9 @@ impl Delivery {
 impl Run {
     /// The shared bytes that the frames lie in, and where.
     fn shared<'a>(&self, view: &'a View) -> Option<(&'a Arc<[u8]>, Range<usize>)> {
-        let (encoded, index) = view.log().encoded(self.at, self.look.encoding)?;
+        let (encoded, index) = view.log().encoded(self.at, self.encoding)?;
         let mut range = encoded.frames(index..index + self.frames);
-        if self.look.bare {
+        if self.bare {
             let payload = chunk_payload(encoded.frame_bytes(index));
             range = range.start + payload.start..range.start + payload.end;
         }
@@ -297,7 +291,7 @@ impl Run {
 
     /// Where each frame ends in the shared bytes.
     fn frame_ends(&self, view: &View) -> Option<Vec<usize>> {
-        let (encoded, index) = view.log().encoded(self.at, self.look.encoding)?;
+        let (encoded, index) = view.log().encoded(self.at, self.encoding)?;
         Some((index..index + self.frames).map(|index| encoded.frame(index).end).collect())
     }
 

@@ -134,10 +134,7 @@ impl Connection {
                 hello.body
             }
             Activity::Count(count) => count.body,
-            Activity::Stream(stream) => match stream.end(core) {
-                Some(body) => body,
-                None => return After::Finish,
-            },
+            Activity::Stream(stream) => stream.end(core),
             other => {
                 self.activity = other;
                 return self.after_http();

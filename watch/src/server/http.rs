@@ -157,7 +157,7 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) {
-        core.settle(now);
+        core.settle();
         match call {
             Call::Get { key, unless } => self.get(core, exchange, &key, unless.as_ref(), out, now),
             Call::Put { key, only_if } => match condition(core, &key, &only_if) {

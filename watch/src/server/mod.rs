@@ -34,9 +34,11 @@ use keepwatch_protocol::{
 use self::connection::Connection;
 use self::core::Core;
 use crate::config::Config;
+use crate::encoding::Encodings;
 use crate::handle::Handle;
 use crate::key::Revision;
 use crate::room::Room;
+use crate::surface::Surfaces;
 use crate::store::{MemoryMachine, MemoryStore, Store};
 
 /// What the machines of one process share: the store, and the room behind `/hello`.
@@ -47,6 +49,7 @@ pub struct Shared {
     config: Config,
     store: MemoryStore,
     room: Room,
+    encodings: (Encodings, Surfaces),
 }
 
 impl Shared {
@@ -54,13 +57,18 @@ impl Shared {
     /// that is started again does not repeat numbers.
     pub fn new(config: Config, first: Revision) -> Self {
         let store = MemoryStore::new(first, config.store_limits());
-        Self { config, store, room: Room::default() }
+        let mut encodings = Encodings::new();
+        let surfaces = Surfaces::register(&mut encodings).expect("the registry takes 256 encodings");
+        Self { config, store, room: Room::default(), encodings: (encodings, surfaces) }
     }
 
     /// A machine, and the handle to publish and watch through it from the same process. `seed` is entropy for the spread of
     /// timers: another for each machine.
     pub fn machine(&self, seed: u64) -> (WatchServer, Handle) {
-        WatchServer::new(self.config.clone(), self.store.machine(), &self.room, seed)
+        let (handle, queue) = Handle::new();
+        let core =
+            Core::new(self.config.clone(), self.store.machine(), self.encodings.clone(), &self.room, queue, seed);
+        (WatchServer { connections: Vec::new(), count: 0, core }, handle)
     }
 }
 
@@ -72,12 +80,6 @@ pub struct WatchServer<S = MemoryMachine> {
 }
 
 impl<S: Store> WatchServer<S> {
-    fn new(config: Config, store: S, room: &Room, seed: u64) -> (Self, Handle) {
-        let (handle, queue) = Handle::new();
-        let core = Core::new(config, store, room, queue, seed);
-        (Self { connections: Vec::new(), count: 0, core }, handle)
-    }
-
     /// The revision that the machine's state is at.
     pub fn revision(&self) -> Revision {
         self.core.view.revision()
@@ -108,7 +110,7 @@ impl<S: Store> Server for WatchServer<S> {
         if self.connections.len() <= id.slot() {
             self.connections.resize_with(id.slot() + 1, || None);
         }
-        let mut connection = Connection::new(id, &self.core, now);
+        let connection = Connection::new(id, &self.core, now);
         connection.keep_timer(&mut self.core);
         self.connections[id.slot()] = Some(connection);
         Admission::Admit
@@ -147,7 +149,7 @@ impl<S: Store> Server for WatchServer<S> {
         after
     }
 
-    fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
+    fn next_ready(&mut self, _: Now) -> Option<ConnectionId> {
         loop {
             while let Some(slot) = self.core.ready.pop() {
                 match self.connections.get(slot as usize) {
@@ -155,7 +157,7 @@ impl<S: Store> Server for WatchServer<S> {
                     _ => self.core.writes.forget(slot),
                 }
             }
-            if !self.core.settle(now) {
+            if !self.core.settle() {
                 self.core.view.drop_encodings();
                 return None;
             }
@@ -175,8 +177,8 @@ impl<S: Store> Server for WatchServer<S> {
         }
     }
 
-    fn on_wake(&mut self, now: Now) {
-        self.core.settle(now);
+    fn on_wake(&mut self, _: Now) {
+        self.core.settle();
     }
 
     fn drain(&mut self, by: Instant, now: Now) {

@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use keepwatch_protocol::Now;
-
 use super::core::{Core, Owner, Watcher, Writer};
-use crate::handle::{Answer, Delivered, Event, Listed, Queue, Request, Subscriber, Subscription};
+use crate::handle::{Answer, Delivered, Event, Listed, Queue, Request, Subscriber, Subscription, Unavailable};
 use crate::index::{Filter, WatcherId};
 use crate::key::Revision;
 use crate::log::RevisionError;
@@ -52,7 +50,7 @@ impl Drop for Publishing {
 
 impl<S: Store> Core<S> {
     /// Does the calls that wait. Returns whether there were any.
-    pub(super) fn serve_process(&mut self, now: Now) -> bool {
+    pub(super) fn serve_process(&mut self) -> bool {
         if !self.publishing.queue.has_news() {
             return false;
         }
@@ -64,18 +62,18 @@ impl<S: Store> Core<S> {
                 Request::Write { operation, reply } => self.write(operation, reply),
                 // A read sees every write that was asked for before it: those are settled first.
                 Request::Get { key, reply } => {
-                    self.settle(now);
+                    self.settle_store();
                     reply.send(self.view.get(&key).cloned());
                 }
                 Request::List { prefix, reply } => {
-                    self.settle(now);
+                    self.settle_store();
                     let revision = self.view.revision();
                     let items = self.view.list(&prefix, None, revision);
                     let items = items.map(|items| items.cloned().collect()).unwrap_or_default();
                     reply.send(Listed { revision, items });
                 }
                 Request::Watch { filter, since, reply } => {
-                    self.settle(now);
+                    self.settle_store();
                     reply.send(self.subscribe(filter, since));
                 }
             }
@@ -85,8 +83,7 @@ impl<S: Store> Core<S> {
 
     fn write(&mut self, operation: Operation, reply: Answer<Reply>) {
         if let Err((_, Writer::Process(reply))) = self.submit(operation, Writer::Process(reply)) {
-            // The store takes no more in this turn: the reply says so, as for any other limit.
-            reply.send(Reply::Full { why: crate::store::Full::Busy });
+            reply.refuse(Unavailable::Busy);
         }
     }
 
@@ -125,6 +122,10 @@ impl<S: Store> Core<S> {
                     }
                 }
             }
+        }
+        if !self.publishing.due.is_empty() {
+            // Others have their turn first.
+            self.publishing.queue.wake();
         }
     }
 
@@ -165,11 +166,6 @@ impl<S: Store> Core<S> {
             watcher.behind = (at < head).then_some(at);
         }
         served
-    }
-
-    /// Whether subscriptions wait for another step.
-    pub(super) fn has_due_subscriptions(&self) -> bool {
-        !self.publishing.due.is_empty()
     }
 }
 

@@ -1,0 +1,461 @@
+//! Watches over HTTP: long polls, streams of lines, server-sent events.
+//!
+//! Every watch begins the same way: the watcher is registered, then what it has not seen is looked for. No change can fall
+//! between the two.
+
+use keepwatch_protocol::http1::{BodyTx, Exchange, ResponseHead, StatusCode};
+use keepwatch_protocol::long_poll::{self, Outcome};
+use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::connection::{Activity, Connection, Protocol};
+use super::core::{Core, Owner, Watcher};
+use super::delivery::{Outgoing, Planned};
+use crate::index::{Filter, WatcherId};
+use crate::key::{Key, Position, Revision};
+use crate::log::RevisionError;
+use crate::request::{Hold, Refusal, Watch};
+use crate::shapes::{self, Notice};
+use crate::store::Store;
+use crate::surface::Look;
+
+/// A long poll.
+pub(super) struct Held {
+    exchange: Exchange,
+    hold: long_poll::Hold,
+    pub(super) watcher: WatcherId,
+    /// The past is still being looked through, in steps.
+    searching: bool,
+}
+
+/// A stream of lines or server-sent events.
+pub(super) struct Stream {
+    body: BodyTx,
+    feed: Feed,
+}
+
+/// One watch that is being delivered, on whatever carries it.
+pub(super) struct Feed {
+    pub(super) watcher: WatcherId,
+    pub(super) look: Look,
+    initial: Option<Box<Initial>>,
+}
+
+/// The state that is said before the changes, from where it goes on.
+struct Initial {
+    prefix: Arc<str>,
+    only: bool,
+    at: Revision,
+    after: Option<Key>,
+}
+
+/// Why a watch cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoWatch {
+    /// Its revision is not, or no longer, one that changes can be told from.
+    Revision(RevisionError),
+    /// There are too many.
+    TooMany,
+}
+
+impl Feed {
+    /// Registers the watch. Also gives what is to be said first.
+    pub(super) fn begin<S: Store>(
+        core: &mut Core<S>,
+        slot: u32,
+        watch: &Watch,
+        look: Look,
+    ) -> Result<(Self, Option<Notice>), NoWatch> {
+        let current = core.view.revision();
+        let (at, mut initial, notice) = match watch.since {
+            None => (core.view.log().head(), watch.initial, Some(Notice::Bookmark(current))),
+            Some(since) => match core.view.log().position_after(since) {
+                // It has the state already.
+                Ok(at) => (at, false, None),
+                // The state is said anew, after word that it is not the old one.
+                Err(_) if watch.initial => (core.view.log().head(), true, Some(Notice::Compacted(current))),
+                Err(error) => return Err(NoWatch::Revision(error)),
+            },
+        };
+        initial &= watch.initial;
+        let watcher = register(core, Owner::Connection(slot), watch.filter.clone(), at)?;
+        let notice = notice.filter(|notice| !initial || matches!(notice, Notice::Compacted(_)));
+        let initial = initial.then(|| {
+            let (prefix, only) = match &watch.filter {
+                Filter::Key(key) => (Arc::from(key.as_str()), true),
+                Filter::Prefix(prefix) => (Arc::clone(prefix), false),
+            };
+            Box::new(Initial { prefix, only, at: current, after: None })
+        });
+        Ok((Self { watcher, look, initial }, notice))
+    }
+
+    /// The next piece of the state that is said first, if there is more of it.
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
+        const PIECE: usize = 16 << 10;
+        let initial = self.initial.as_mut()?;
+        let mut piece = Vec::new();
+        let mut done = true;
+        match core.view.list(&initial.prefix, initial.after.as_deref(), initial.at) {
+            Ok(list) => {
+                for change in list {
+                    if initial.only && change.key.as_str() != &*initial.prefix {
+                        break;
+                    }
+                    if piece.len() >= PIECE {
+                        done = false;
+                        break;
+                    }
+                    self.look.put_initial(change, &mut piece);
+                    initial.after = Some(change.key.clone());
+                }
+            }
+            Err(_) => {
+                // The reader was slower than the log is long: it is told so, as for a change that it missed.
+                self.initial = None;
+                if let Some(watcher) = core.index.get_mut(self.watcher) {
+                    watcher.behind = Some(Position::START);
+                }
+                return None;
+            }
+        }
+        if done {
+            self.look.put_notice(Notice::Bookmark(initial.at), &mut piece);
+            self.initial = None;
+        }
+        let mut outgoing = Outgoing::default();
+        outgoing.push(Arc::<[u8]>::from(piece));
+        Some(outgoing)
+    }
+
+    pub(super) fn plan<S>(&self, core: &mut Core<S>) -> Planned {
+        let Core { delivery, view, surfaces, index, .. } = core;
+        delivery.plan(view, surfaces, index, self.watcher, self.look)
+    }
+
+    /// Whether changes that it has not seen are no longer in the log.
+    pub(super) fn is_compacted<S>(&self, core: &Core<S>) -> bool {
+        let behind = core.index.get(self.watcher).and_then(|watcher| watcher.behind);
+        self.initial.is_none() && behind.is_some_and(|at| at < core.view.log().floor())
+    }
+
+    /// Whether it has seen everything that concerns it.
+    pub(super) fn is_synced<S>(&self, core: &Core<S>) -> bool {
+        let behind = core.index.get(self.watcher).and_then(|watcher| watcher.behind);
+        self.initial.is_none() && behind.is_none()
+    }
+}
+
+fn register<S>(core: &mut Core<S>, owner: Owner, filter: Filter, at: Position) -> Result<WatcherId, NoWatch> {
+    let behind = (at < core.view.log().head()).then_some(at);
+    core.index.add(filter, Watcher { owner, behind }).map_err(|_| NoWatch::TooMany)
+}
+
+impl Stream {
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
+        self.feed.next_initial(core)
+    }
+
+    pub(super) fn plan<S>(&self, core: &mut Core<S>) -> Planned {
+        self.feed.plan(core)
+    }
+
+    pub(super) fn stop<S>(self, core: &mut Core<S>) {
+        core.index.remove(self.feed.watcher);
+    }
+
+    pub(super) fn end<S>(self, core: &mut Core<S>) -> BodyTx {
+        core.index.remove(self.feed.watcher);
+        self.body
+    }
+}
+
+impl Held {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.hold.deadline()
+    }
+}
+
+impl Connection {
+    pub(super) fn start_stream<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        watch: Watch,
+        hold: Hold,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let (kind, look): (&[u8], _) = match hold {
+            Hold::Events => (b"text/event-stream", Look::Events { bare: false }),
+            Hold::Lines | Hold::LongPoll(_) => (b"application/x-ndjson", Look::Lines { bare: false }),
+        };
+        let fields = [
+            ("Content-Type", kind),
+            ("Cache-Control", b"no-store"),
+            ("X-Content-Type-Options", b"nosniff"),
+            // Proxies that would wait for more are asked not to.
+            ("X-Accel-Buffering", b"no"),
+        ];
+        let begun = Feed::begin(core, self.slot(), &watch, look);
+        let (feed, notice) = match begun {
+            Ok((feed, notice)) => (Some(feed), notice),
+            // An EventSource gives up for ever on any status but 200: it is told on the stream.
+            Err(NoWatch::Revision(_)) if hold == Hold::Events => {
+                core.metrics.compacted.inc();
+                (None, Some(Notice::Compacted(core.view.revision())))
+            }
+            Err(error) => return self.refuse_watch(core, exchange, error, out, now),
+        };
+        let Protocol::Http(http) = &mut self.protocol else { return };
+        let mut body = match http.respond(exchange, &ResponseHead::stream(StatusCode::OK, &fields), out, now) {
+            Ok(body) => body,
+            Err(refused) => {
+                if let Some(feed) = feed {
+                    core.index.remove(feed.watcher);
+                }
+                return self.answer(refused.token, StatusCode::INTERNAL_SERVER_ERROR, &[], b"", out, now);
+            }
+        };
+        let bare = body.is_close_delimited();
+        let look = match look {
+            Look::Events { .. } => Look::Events { bare },
+            _ => Look::Lines { bare },
+        };
+        if let Some(notice) = notice {
+            let mut frame = Vec::new();
+            look.put_notice(notice, &mut frame);
+            out.put(&frame);
+        }
+        match feed {
+            Some(feed) => {
+                self.heartbeat = now.instant + core.config.heartbeat;
+                self.activity = Activity::Stream(Stream { body, feed: Feed { look, ..feed } });
+            }
+            None => {
+                let framed = http.framed(&mut body, 0);
+                debug_assert!(framed.is_ok());
+                let finished = http.finish(body, out, now);
+                debug_assert!(finished.is_ok());
+            }
+        }
+    }
+
+    fn refuse_watch<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        error: NoWatch,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        match error {
+            NoWatch::Revision(error) => {
+                core.metrics.compacted.inc();
+                let body = shapes::error(&error.to_string(), Some(core.view.revision()));
+                let fields: [(&str, &[u8]); 2] =
+                    [("Content-Type", b"application/json"), ("Cache-Control", b"no-store")];
+                self.answer(exchange, StatusCode::GONE, &fields, &body, out, now);
+            }
+            NoWatch::TooMany => {
+                let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many watches")
+                    .with_field("Retry-After", "10");
+                self.refuse(core, exchange, &refusal, out, now);
+            }
+        }
+    }
+
+    pub(super) fn resume_stream<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        let Activity::Stream(Stream { feed, .. }) = &self.activity else { return After::Paused };
+        let notice = if feed.is_compacted(core) {
+            core.metrics.compacted.inc();
+            Notice::Compacted(core.view.revision())
+        } else if self.heartbeat <= now.instant {
+            self.heartbeat = now.instant + core.config.heartbeat;
+            if !feed.is_synced(core) || self.outgoing.is_some() {
+                return After::Paused;
+            }
+            Notice::Bookmark(core.view.revision())
+        } else {
+            return After::Paused;
+        };
+        let mut frame = Vec::new();
+        feed.look.put_notice(notice, &mut frame);
+        out.put(&frame);
+        match notice {
+            Notice::Compacted(_) => self.end_stream(core, out, now),
+            _ => After::Paused,
+        }
+    }
+
+    pub(super) fn hold<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        exchange: Exchange,
+        watch: Watch,
+        wait: Duration,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let at = match watch.since {
+            None => Ok(core.view.log().head()),
+            Some(since) => core.view.log().position_after(since).map_err(NoWatch::Revision),
+        };
+        let registered =
+            at.and_then(|at| Ok((at, register(core, Owner::Connection(self.slot()), watch.filter, at)?)));
+        let (at, watcher) = match registered {
+            Ok(registered) => registered,
+            Err(error) => return self.refuse_watch(core, exchange, error, out, now),
+        };
+        let jitter = core.entropy();
+        let hold = long_poll::Hold::new(wait, core.config.coalesce, jitter, now);
+        let searching = at < core.view.log().head();
+        self.activity = Activity::Held(Held { exchange, hold, watcher, searching });
+        if searching || wait.is_zero() {
+            self.resume_hold(core, out, now);
+        }
+    }
+
+    pub(super) fn resume_hold<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        let Activity::Held(held) = &mut self.activity else { return After::Paused };
+        let behind = core.index.get(held.watcher).and_then(|watcher| watcher.behind);
+        if let Some(at) = behind {
+            if at < core.view.log().floor() {
+                let Activity::Held(held) = std::mem::replace(&mut self.activity, Activity::Idle) else {
+                    return After::Paused;
+                };
+                core.index.remove(held.watcher);
+                let floor = core.view.log().floor_revision();
+                let error = NoWatch::Revision(RevisionError::Compacted { floor });
+                self.refuse_watch(core, held.exchange, error, out, now);
+                return self.after_http();
+            }
+            if held.searching {
+                match search(core, held.watcher, at) {
+                    Search::Found => return self.answer_hold(core, out, now),
+                    Search::More => core.ready.push(self.slot()),
+                    Search::Nothing => held.searching = false,
+                }
+            } else {
+                held.hold.changed(now);
+            }
+        }
+        let Activity::Held(held) = &mut self.activity else { return After::Paused };
+        held.hold.on_deadline(now);
+        match held.hold.outcome() {
+            None => After::Paused,
+            Some(Outcome::Changed | Outcome::TimedOut) => self.answer_hold(core, out, now),
+            Some(Outcome::Abandoned) => {
+                self.stop(core);
+                After::Finish
+            }
+        }
+    }
+
+    /// Answers a long poll with what there is.
+    pub(super) fn answer_hold<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        let Activity::Held(held) = std::mem::replace(&mut self.activity, Activity::Idle) else {
+            return After::Paused;
+        };
+        let body = collect(core, held.watcher);
+        core.index.remove(held.watcher);
+        core.metrics.polls_answered.inc();
+        let fields: [(&str, &[u8]); 3] = [
+            ("Content-Type", b"application/json"),
+            ("Cache-Control", b"no-store"),
+            ("X-Content-Type-Options", b"nosniff"),
+        ];
+        self.lend(held.exchange, StatusCode::OK, &fields, Arc::<[u8]>::from(body).into(), out, now);
+        self.after_http()
+    }
+}
+
+/// What a step through the past came to.
+enum Search {
+    Found,
+    Nothing,
+    More,
+}
+
+/// Changes that are looked at in one step.
+const STEP: usize = 16 << 10;
+
+/// Looks for a change that concerns the watcher, from there on, and moves its cursor to it.
+fn search<S>(core: &mut Core<S>, watcher: WatcherId, from: Position) -> Search {
+    let Some(filter) = core.index.filter_of(watcher) else { return Search::Nothing };
+    let head = core.view.log().head();
+    let (at, found) = match filter {
+        Filter::Key(key) => match core.view.next_change_of(key, from) {
+            Some(at) => (at, Search::Found),
+            None => (head, Search::Nothing),
+        },
+        Filter::Prefix(prefix) => {
+            let mut changes = core.view.log().changes(from).into_iter().flatten().take(STEP);
+            match changes.find(|(_, change)| change.key.starts_with(&**prefix)) {
+                Some((at, _)) => (at, Search::Found),
+                None if head.since(from) > STEP as u64 => (from.plus(STEP), Search::More),
+                None => (head, Search::Nothing),
+            }
+        }
+    };
+    if let Some(watcher) = core.index.get_mut(watcher) {
+        watcher.behind = (at < head).then_some(at);
+    }
+    found
+}
+
+/// The answer to a long poll: the changes from the watcher's cursor on, and the revision up to which these are all.
+fn collect<S>(core: &mut Core<S>, watcher: WatcherId) -> Vec<u8> {
+    let mut events = Vec::new();
+    let mut revision = core.view.revision();
+    let behind = core.index.get(watcher).and_then(|watcher| watcher.behind);
+    let (Some(from), Some(filter)) = (behind, core.index.filter_of(watcher)) else {
+        return poll_body(revision, &events);
+    };
+    let (head, limit) = (core.view.log().head(), core.config.poll_bytes);
+    let mut at = from;
+    let mut looked = 0;
+    while at < head {
+        let Some(change) = core.view.log().change(at) else { break };
+        let (matches, this) = (filter.matches(&change.key), change.revision);
+        if matches {
+            let frame = core.view.encode(at, core.surfaces.members);
+            events.extend_from_slice(if events.is_empty() { b"{" } else { b",{" });
+            events.extend_from_slice(frame.map_or(&[], |(encoded, index)| encoded.frame_bytes(index)));
+        }
+        looked += 1;
+        // An answer that is cut is cut behind a commit: the next one goes on from its revision.
+        if (events.len() >= limit || looked >= STEP) && at.plus(1) < head && core.view.log().ends_commit(at) {
+            revision = this;
+            break;
+        }
+        at = match filter {
+            Filter::Key(key) => core.view.next_change_of(key, at.plus(1)).unwrap_or(head),
+            Filter::Prefix(_) => at.plus(1),
+        };
+    }
+    poll_body(revision, &events)
+}
+
+fn poll_body(revision: Revision, events: &[u8]) -> Vec<u8> {
+    let mut body = format!("{{\"revision\":{revision},\"events\":[").into_bytes();
+    body.extend_from_slice(events);
+    body.extend_from_slice(b"]}\n");
+    body
+}

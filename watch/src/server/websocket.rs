@@ -1,0 +1,508 @@
+//! A WebSocket: any number of watches on one connection, reads and writes, both ways.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keepwatch_protocol::websocket::{Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind};
+use keepwatch_protocol::{After, Input, Now, SendQueue, Sink};
+use serde_json::{Map, Value};
+
+use super::connection::{Activity, Connection, Protocol};
+use super::core::{Core, Writer};
+use super::delivery::{Outgoing, Planned};
+use super::stream::{Feed, NoWatch};
+use crate::config::Config;
+use crate::index::Filter;
+use crate::key::{Key, Revision};
+use crate::request::Watch;
+use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
+use crate::store::{Condition, Operation, Store};
+use crate::surface::Look;
+
+/// What a WebSocket is busy with.
+pub(super) struct Socket {
+    /// The watch that the URL named, and those that the client opened, each with its id.
+    feeds: Vec<Feed>,
+    /// Where the next plan begins: the feeds take turns.
+    next: usize,
+    assembler: Assembler,
+    /// Writes whose reply has not come.
+    writes: usize,
+}
+
+/// What a message asks for.
+enum Request {
+    Watch { id: u64, watch: Watch },
+    Cancel { id: u64 },
+    Write { id: u64, operation: Operation },
+    Get { id: u64, key: Key },
+    List { id: u64, prefix: String, limit: usize, from: Option<(Revision, Key)> },
+}
+
+/// Why a message cannot be done, and the id that it gave.
+struct Refused {
+    id: Option<u64>,
+    status: u16,
+    why: String,
+}
+
+/// The close code of a watch that came from the URL, when its revision is compacted.
+const COMPACTED: u16 = 4410;
+
+impl Socket {
+    pub(super) fn new<S>(core: &Core<S>) -> Self {
+        let limit = usize::try_from(core.config.websocket.message_bytes).unwrap_or(usize::MAX);
+        Self { feeds: Vec::new(), next: 0, assembler: Assembler::new(limit), writes: 0 }
+    }
+
+    pub(super) fn has_watches(&self) -> bool {
+        !self.feeds.is_empty()
+    }
+
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
+        self.feeds.iter_mut().find_map(|feed| feed.next_initial(core))
+    }
+
+    pub(super) fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
+        let mut result = Planned::All;
+        let count = self.feeds.len();
+        for step in 0..count {
+            let turn = (self.next + step) % count;
+            match self.feeds[turn].plan(core) {
+                Planned::All => {}
+                // The others can be delivered all the same, and this one is told when the connection is resumed.
+                Planned::Compacted => result = Planned::Compacted,
+                Planned::Part => {
+                    self.next = turn + 1;
+                    return Planned::Part;
+                }
+            }
+            if !core.delivery.has_room() {
+                self.next = turn + 1;
+                return Planned::Part;
+            }
+        }
+        result
+    }
+
+    /// Ends every watch.
+    pub(super) fn stop<S>(&mut self, core: &mut Core<S>) {
+        for feed in self.feeds.drain(..) {
+            core.index.remove(feed.watcher);
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn receive_websocket<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        input: &mut Input<'_>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        loop {
+            let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+            else {
+                return After::Abort;
+            };
+            if out.over_mark() {
+                return After::Open;
+            }
+            if socket.writes >= core.config.writes {
+                return After::Paused;
+            }
+            let request = match machine.recv(input, out, now) {
+                Ok(Event::NeedMore) => return After::Open,
+                Ok(Event::Ping(_) | Event::Pong(_)) => continue,
+                Ok(Event::Closed(_)) => {
+                    self.stop(core);
+                    return After::Finish;
+                }
+                Err(_) => {
+                    core.metrics.messages_malformed.inc();
+                    self.stop(core);
+                    return After::Finish;
+                }
+                Ok(Event::Data { kind, bytes, first, last }) => {
+                    match socket.assembler.push(kind, bytes, first, last) {
+                        Ok(None) => continue,
+                        Ok(Some(Message::Text(text))) => parse(text, &core.config),
+                        Ok(Some(Message::Binary(_))) | Err(_) => {
+                            let code = CloseCode::UNSUPPORTED_DATA;
+                            let _closing = machine.close(code, "messages are text: JSON", out, now);
+                            self.stop(core);
+                            continue;
+                        }
+                    }
+                }
+            };
+            if machine.is_closing() {
+                continue;
+            }
+            match request {
+                Ok(request) => self.serve(core, request, out),
+                Err(refused) => say_error(machine, &refused, None, out),
+            }
+        }
+    }
+
+    fn serve<S: Store>(&mut self, core: &mut Core<S>, request: Request, out: &mut SendQueue) {
+        let slot = self.slot();
+        let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+        else {
+            return;
+        };
+        match request {
+            Request::Watch { id, watch } => {
+                core.settle();
+                let look = Look::Messages { watch: Some(id) };
+                let refuse = |status, why: &str| Refused { id: Some(id), status, why: why.into() };
+                if socket.feeds.iter().any(|feed| feed.look == look) {
+                    return say_error(machine, &refuse(409, "there is a watch with this id"), None, out);
+                }
+                if socket.feeds.len() >= core.config.watches {
+                    return say_error(machine, &refuse(429, "too many watches on this connection"), None, out);
+                }
+                let mut frames = Vec::new();
+                match Feed::begin(core, slot, &watch, look) {
+                    Ok((feed, notice)) => {
+                        let revision = watch.since.unwrap_or(core.view.revision());
+                        look.put_notice(Notice::Watching(revision), &mut frames);
+                        if let Some(notice @ Notice::Compacted(_)) = notice {
+                            look.put_notice(notice, &mut frames);
+                        }
+                        socket.feeds.push(feed);
+                    }
+                    Err(NoWatch::Revision(_)) => {
+                        core.metrics.compacted.inc();
+                        look.put_notice(Notice::Compacted(core.view.revision()), &mut frames);
+                    }
+                    Err(NoWatch::TooMany) => {
+                        return say_error(machine, &refuse(503, "too many watches"), None, out);
+                    }
+                }
+                say_frames(machine, &frames, out);
+            }
+            Request::Cancel { id } => {
+                let look = Look::Messages { watch: Some(id) };
+                match socket.feeds.iter().position(|feed| feed.look == look) {
+                    Some(index) => {
+                        let feed = socket.feeds.remove(index);
+                        core.index.remove(feed.watcher);
+                        say(machine, format!("{{\"id\":{id},\"type\":\"canceled\"}}").as_bytes(), out);
+                    }
+                    None => {
+                        let refused = Refused { id: Some(id), status: 404, why: "no such watch".into() };
+                        say_error(machine, &refused, None, out);
+                    }
+                }
+            }
+            Request::Write { id, operation } => {
+                let writer = Writer::Connection { id: self.id, operation: Some(id) };
+                match core.submit(operation, writer) {
+                    Ok(()) => socket.writes += 1,
+                    Err((busy, _)) => {
+                        let refused = Refused { id: Some(id), status: 503, why: busy.to_string() };
+                        say_error(machine, &refused, None, out);
+                    }
+                }
+            }
+            Request::Get { id, key } => {
+                core.settle();
+                match core.view.get(&key) {
+                    Some(change) => {
+                        let mut message = result(id);
+                        put_item_members(change, &mut message);
+                        say(machine, &message, out);
+                    }
+                    None => {
+                        let refused = Refused { id: Some(id), status: 404, why: "no such key".into() };
+                        say_error(machine, &refused, Some(core.view.revision()), out);
+                    }
+                }
+            }
+            Request::List { id, prefix, limit, from } => {
+                core.settle();
+                let at = from.as_ref().map_or(core.view.revision(), |(at, _)| *at);
+                let after = from.as_ref().map(|(_, after)| after.as_str());
+                match list(core, &prefix, after, at, limit, result(id)) {
+                    Ok(message) => say(machine, &message, out),
+                    Err(why) => {
+                        let refused = Refused { id: Some(id), status: 410, why };
+                        say_error(machine, &refused, Some(core.view.revision()), out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The watch that the URL named: without an id, its frames are the same for all.
+    pub(super) fn start_only_watch<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        watch: Watch,
+        out: &mut SendQueue,
+        now: Now,
+    ) {
+        let slot = self.slot();
+        let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+        else {
+            return;
+        };
+        let look = Look::Messages { watch: None };
+        let mut frames = Vec::new();
+        match Feed::begin(core, slot, &watch, look) {
+            Ok((feed, notice)) => {
+                if let Some(notice) = notice {
+                    look.put_notice(notice, &mut frames);
+                }
+                socket.feeds.push(feed);
+                say_frames(machine, &frames, out);
+            }
+            // A browser sees no status of a handshake: it is told on the WebSocket.
+            Err(NoWatch::Revision(_)) => {
+                core.metrics.compacted.inc();
+                look.put_notice(Notice::Compacted(core.view.revision()), &mut frames);
+                say_frames(machine, &frames, out);
+                close_compacted(machine, out, now);
+            }
+            Err(NoWatch::TooMany) => {
+                let _closing = machine.close(CloseCode::TRY_AGAIN_LATER, "too many watches", out, now);
+            }
+        }
+    }
+
+    pub(super) fn resume_websocket<S: Store>(
+        &mut self,
+        core: &mut Core<S>,
+        out: &mut SendQueue,
+        now: Now,
+    ) -> After {
+        let heartbeat = self.heartbeat <= now.instant;
+        if heartbeat {
+            self.heartbeat = now.instant + core.config.heartbeat;
+        }
+        let cut = self.outgoing.is_some();
+        let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+        else {
+            return After::Abort;
+        };
+        while let Some((operation, reply)) = core.writes.reply(self.id) {
+            socket.writes = socket.writes.saturating_sub(1);
+            match Written::from(reply) {
+                Written::Done { revision, .. } => {
+                    let id = operation.unwrap_or_default();
+                    let message = format!("{{\"id\":{id},\"type\":\"result\",\"revision\":{revision}}}");
+                    say(machine, message.as_bytes(), out);
+                }
+                Written::Refused { status, why, revision } => {
+                    say_error(machine, &Refused { id: operation, status, why: why.into() }, revision, out);
+                }
+            }
+        }
+        let revision = core.view.revision();
+        let mut frames = Vec::new();
+        let mut close = false;
+        socket.feeds.retain(|feed| {
+            if feed.is_compacted(core) {
+                feed.look.put_notice(Notice::Compacted(revision), &mut frames);
+                core.metrics.compacted.inc();
+                core.index.remove(feed.watcher);
+                close |= feed.look == Look::Messages { watch: None };
+                return false;
+            }
+            if heartbeat && !cut && feed.is_synced(core) {
+                feed.look.put_notice(Notice::Bookmark(revision), &mut frames);
+            }
+            true
+        });
+        say_frames(machine, &frames, out);
+        if close {
+            close_compacted(machine, out, now);
+            self.stop(core);
+        }
+        After::Open
+    }
+}
+
+/// Puts a text message. A connection that closes takes none: what would be said is lost with it.
+fn say(machine: &mut Machine, text: &[u8], out: &mut SendQueue) {
+    let _closing = machine.send(MessageKind::Text, text, out);
+}
+
+/// Puts whole frames.
+fn say_frames(machine: &Machine, frames: &[u8], out: &mut SendQueue) {
+    if machine.may_send().is_ok() {
+        out.put(frames);
+    }
+}
+
+fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision>, out: &mut SendQueue) {
+    let mut message = b"{".to_vec();
+    if let Some(id) = refused.id {
+        message.extend_from_slice(format!("\"id\":{id},").as_bytes());
+    }
+    let status = refused.status;
+    message.extend_from_slice(format!("\"type\":\"error\",\"status\":{status},\"error\":").as_bytes());
+    put_string(&refused.why, &mut message);
+    if let Some(revision) = revision {
+        message.extend_from_slice(format!(",\"revision\":{revision}").as_bytes());
+    }
+    message.push(b'}');
+    say(machine, &message, out);
+}
+
+fn close_compacted(machine: &mut Machine, out: &mut SendQueue, now: Now) {
+    let code = CloseCode::new(COMPACTED).unwrap_or(CloseCode::NORMAL);
+    let _closing = machine.close(code, "compacted: list again", out, now);
+}
+
+/// The beginning of a result, up to where its members follow.
+fn result(id: u64) -> Vec<u8> {
+    format!("{{\"id\":{id},\"type\":\"result\",").into_bytes()
+}
+
+fn list<S>(
+    core: &Core<S>,
+    prefix: &str,
+    after: Option<&str>,
+    at: Revision,
+    limit: usize,
+    mut message: Vec<u8>,
+) -> Result<Vec<u8>, String> {
+    let items = core.view.list(prefix, after, at).map_err(|error| error.to_string())?;
+    message.extend_from_slice(format!("\"revision\":{at},\"items\":[").as_bytes());
+    let mut last: Option<&Key> = None;
+    let mut more = false;
+    for (count, change) in items.enumerate() {
+        if count == limit || message.len() >= core.config.list_bytes {
+            more = true;
+            break;
+        }
+        message.extend_from_slice(if last.is_none() { b"{" } else { b",{" });
+        put_item_members(change, &mut message);
+        last = Some(&change.key);
+    }
+    message.push(b']');
+    if let (true, Some(last)) = (more, last) {
+        message.extend_from_slice(b",\"continue\":");
+        put_string(&continue_token(at, last), &mut message);
+    }
+    message.push(b'}');
+    Ok(message)
+}
+
+fn parse(text: &str, config: &Config) -> Result<Request, Refused> {
+    let value: Value = serde_json::from_str(text).map_err(|error| Refused {
+        id: None,
+        status: 400,
+        why: format!("the message is not JSON: {error}"),
+    })?;
+    let id = value.get("id").and_then(Value::as_u64).filter(|id| *id <= Revision::MAX.as_u64());
+    let refuse = |why: String| Refused { id, status: 400, why };
+    let Value::Object(mut members) = value else { return Err(refuse("a message is an object".into())) };
+    let id_there = members.remove("id").is_some();
+    let Some(id) = id else {
+        let why = if id_there { "id is a whole number, at most 2^53 - 1" } else { "a message has an id" };
+        return Err(refuse(why.into()));
+    };
+    request(id, &mut members, config)
+        .and_then(|request| match members.keys().next() {
+            None => Ok(request),
+            Some(name) => Err(format!("there is no member {name:?} here")),
+        })
+        .map_err(|why| Refused { id: Some(id), status: 400, why })
+}
+
+fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result<Request, String> {
+    let operation = text(members, "op")?.ok_or("a message has an op")?;
+    Ok(match operation.as_str() {
+        "watch" => {
+            let filter = match (text(members, "key")?, text(members, "prefix")?) {
+                (Some(key), None) => Filter::key(&key, config.key_bytes),
+                (None, Some(prefix)) => Filter::prefix(&prefix, config.key_bytes),
+                _ => return Err("a watch has either a key or a prefix".into()),
+            };
+            let filter = filter.map_err(|error| error.to_string())?;
+            let since = revision(members, "since")?;
+            let initial = match members.remove("initial") {
+                None => false,
+                Some(Value::Bool(initial)) => initial,
+                Some(_) => return Err("initial is true or false".into()),
+            };
+            Request::Watch { id, watch: Watch { filter, since, initial } }
+        }
+        "cancel" => Request::Cancel { id },
+        "get" => Request::Get { id, key: key(members, config)? },
+        "put" => {
+            let key = key(members, config)?;
+            let value = match (text(members, "value")?, text(members, "value64")?) {
+                (Some(text), None) => text.into_bytes(),
+                (None, Some(base64)) => STANDARD.decode(base64).map_err(|error| format!("value64: {error}"))?,
+                _ => return Err("a put has either a value or a value64".into()),
+            };
+            if value.len() > config.value_bytes {
+                return Err(format!("a value has at most {} bytes", config.value_bytes));
+            }
+            let condition = condition(members)?;
+            Request::Write { id, operation: Operation::Put { key, value: value.into(), condition } }
+        }
+        "delete" => {
+            let (key, condition) = (key(members, config)?, condition(members)?);
+            Request::Write { id, operation: Operation::Delete { key, condition } }
+        }
+        "list" => {
+            let prefix = text(members, "prefix")?.unwrap_or_default();
+            let limit = match members.remove("limit") {
+                None => config.list_items,
+                Some(limit) => match limit.as_u64().filter(|limit| *limit > 0) {
+                    Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX).min(config.list_items),
+                    None => return Err("limit is a number of items, from 1".into()),
+                },
+            };
+            let from = match text(members, "continue")? {
+                None => None,
+                Some(token) => {
+                    let parts = token.split_once('.').and_then(|(at, after)| {
+                        Some((Revision::new(at.parse().ok()?)?, Key::new(after, config.key_bytes).ok()?))
+                    });
+                    Some(parts.ok_or("continue is what the page before this one said")?)
+                }
+            };
+            Request::List { id, prefix, limit, from }
+        }
+        _ => return Err(format!("there is no op {operation:?}: watch, cancel, put, get, list or delete")),
+    })
+}
+
+fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match members.remove(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("{name} is a string")),
+    }
+}
+
+fn key(members: &mut Map<String, Value>, config: &Config) -> Result<Key, String> {
+    let text = text(members, "key")?.ok_or("a key is missing")?;
+    Key::new(&text, config.key_bytes).map_err(|error| error.to_string())
+}
+
+fn revision(members: &mut Map<String, Value>, name: &str) -> Result<Option<Revision>, String> {
+    match members.remove(name) {
+        None => Ok(None),
+        Some(value) => match value.as_u64().and_then(Revision::new) {
+            Some(revision) => Ok(Some(revision)),
+            None => Err(format!("{name} is a revision")),
+        },
+    }
+}
+
+/// `ifRevision`: the revision that the key is to be at; 0: it is not to exist.
+fn condition(members: &mut Map<String, Value>) -> Result<Condition, String> {
+    Ok(match revision(members, "ifRevision")? {
+        None => Condition::None,
+        Some(Revision::ZERO) => Condition::Absent,
+        Some(revision) => Condition::Revision(revision),
+    })
+}
