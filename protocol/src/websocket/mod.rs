@@ -1,7 +1,7 @@
 //! WebSocket (RFC 6455), both roles, as a machine without IO.
 //!
-//! A [`Connection`] takes the bytes after the handshake and gives [`Event`]s; what it has to say itself (pongs, Close frames,
-//! pings) it puts into a [`Sink`](crate::Sink). Payloads are unmasked in the caller's own buffer and given in the parts in
+//! A [`Connection`] takes the bytes after the handshake and gives [`Event`]s; what it has to say itself (pongs, pings,
+//! Close frames) it puts into a [`Sink`](crate::Sink). Payloads are unmasked in the caller's own buffer and given in the parts in
 //! which they arrive, so a message is never held whole unless an [`Assembler`] is asked to.
 //!
 //! ```text

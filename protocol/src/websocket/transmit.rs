@@ -39,9 +39,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a part of a message that is not known whole: a fragment (RFC 6455 section 5.4). The first call begins a message,
-    /// the one with `last` ends it; other messages cannot go out between them, pings and pongs can. Text may be cut inside a
-    /// code point.
+    /// Sends a part of a message that is not known whole: a fragment (RFC 6455 section 5.4). The first call begins a
+    /// message, the one with `last` ends it; other messages cannot go out between them, pings and pongs can. Text may be
+    /// cut inside a code point.
     ///
     /// # Errors
     ///

@@ -70,7 +70,8 @@ struct Caller {
 
 impl Caller {
     fn new(connection: Connection) -> Self {
-        Self { connection, buffer: Vec::new(), seen: Transcript::default() }
+        let seen = Transcript { deadline: connection.deadline(), ..Transcript::default() };
+        Self { connection, buffer: Vec::new(), seen }
     }
 
     fn offer(&mut self, piece: &[u8], hung_up: bool, now: Now) {

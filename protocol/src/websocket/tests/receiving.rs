@@ -35,7 +35,7 @@ fn golden_a_ping_and_its_pong() {
 fn golden_256_bytes_and_64_kib() {
     let medium = [b"\x82\x7e\x01\x00", &[7; 256][..]].concat();
     assert_eq!(received(Role::Client, &medium).items, [Item::Binary(vec![7; 256])]);
-    let large = [b"\x82\x7f\0\0\0\0\0\x01\0\0", &[9; 65536][..]].concat();
+    let large = [b"\x82\x7f\0\0\0\0\0\x01\0\0", &vec![9; 65536][..]].concat();
     for size in [1, 1460, 65536, usize::MAX] {
         let seen = play(|| connection(Role::Client, Config::default()), large.chunks(size));
         assert_eq!(seen.items, [Item::Binary(vec![9; 65536])]);

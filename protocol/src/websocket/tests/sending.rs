@@ -18,7 +18,7 @@ fn golden_frames_as_a_server_sends_them() {
     server.send(BINARY, &[7; 256], &mut out).unwrap();
     assert_eq!((&out[..5], out.len()), (&b"\x82\x7e\x01\x00\x07"[..], 260));
     out.clear();
-    server.send(BINARY, &[7; 65536], &mut out).unwrap();
+    server.send(BINARY, &vec![7; 65536], &mut out).unwrap();
     assert_eq!((&out[..11], out.len()), (&b"\x82\x7f\0\0\0\0\0\x01\0\0\x07"[..], 65546));
 }
 
@@ -52,7 +52,7 @@ fn a_client_s_payloads_of_every_length_around_its_mask_buffer_arrive() {
 #[test]
 fn row_prepared_messages_are_what_would_be_sent() {
     let (mut server, mut out) = (connection(Role::Server, Config::default()), Vec::new());
-    for (kind, payload) in [(TEXT, &b"shared"[..]), (BINARY, &[0xff; 70_000])] {
+    for (kind, payload) in [(TEXT, &b"shared"[..]), (BINARY, &vec![0xff; 70_000])] {
         out.clear();
         assert_eq!(server.may_send(), Ok(()));
         server.send(kind, payload, &mut out).unwrap();
