@@ -2,7 +2,11 @@
 //!
 //! The corpus is not part of this repository. `KEEPWATCH_CONFORMANCE` names the folder that has `corpora/autobahn.json`; without
 //! it the test is skipped. Cases whose payloads the corpus only describes are passed over, and counted.
-#![expect(clippy::unwrap_used, reason = "all of this is a test, and the corpus has the shape that it has")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of this is a test, and the corpus has the shape that it has"
+)]
 
 use std::sync::Arc;
 
