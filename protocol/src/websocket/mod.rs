@@ -1,8 +1,8 @@
 //! WebSocket (RFC 6455), both roles, as a machine without IO.
 //!
 //! A [`Connection`] takes the bytes after the handshake and gives [`Event`]s; what it has to say itself (pongs, pings,
-//! Close frames) it puts into a [`Sink`](crate::Sink). Payloads are unmasked in the caller's own buffer and given in the parts in
-//! which they arrive, so a message is never held whole unless an [`Assembler`] is asked to.
+//! Close frames) it puts into a [`Sink`](crate::Sink). Payloads are unmasked in the caller's own buffer and given in the
+//! parts in which they arrive, so a message is never held whole unless an [`Assembler`] is asked to.
 //!
 //! ```text
 //!   state      what it means                     deadline        it is left when
@@ -21,12 +21,12 @@
 //!              answered with a Close
 //! ```
 //!
-//! Open, PingSent and Closing end as well when the stream does (Closed, not clean) and when something malformed comes
-//! (Failed). What comes after the end is swallowed.
+//! The first three end as well when the stream does (Closed, not clean) and when something malformed comes (Failed). What
+//! comes after the end is swallowed.
 //!
 //! The parts stand alone as well: [`frame`] (heads), [`mask`], [`utf8`] (validation of a stream), [`handshake`] (both
-//! sides' checks), [`assembly`] (whole messages). No extension is spoken yet: a frame with a reserved bit
-//! is refused.
+//! sides' checks), [`assembly`] (whole messages). No extension is spoken yet: a frame with a reserved bit is
+//! refused.
 //!
 //! One conversation, from the server's side:
 //!
