@@ -138,6 +138,16 @@ fn row_close_is_reported_as_not_clean_when_the_stream_just_ends() {
 }
 
 #[test]
+fn what_can_never_become_a_frame_is_not_left_with_the_caller() {
+    let mut connection = connection(Role::Server, Config::default());
+    let mut half_a_head = *b"\x82\x85\x01";
+    let mut input = Input::last(&mut half_a_head);
+    let event = connection.recv(&mut input, &mut Vec::new(), Now::default());
+    assert_eq!(event, Ok(Event::Closed(Close { code: None, reason: "", clean: false })));
+    assert!(input.is_empty());
+}
+
+#[test]
 fn a_close_in_front_of_the_end_of_the_stream_is_clean() {
     for role in BOTH {
         let mut caller = Caller::new(connection(role, Config::default()));

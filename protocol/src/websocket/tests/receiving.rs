@@ -73,11 +73,25 @@ fn row_ping_flood_owes_the_newest_pong_only() {
 }
 
 #[test]
+fn row_ping_flood_is_none_when_the_pings_come_one_at_a_time() {
+    let mut caller = Caller::new(connection(Role::Server, Config::default()));
+    for _ in 0..100 {
+        caller.offer(&frame(Role::Server, FIN, Opcode::Ping, b"?"), false, Now::default());
+        assert_eq!(caller.said(), b"\x8a\x01?");
+    }
+}
+
+#[test]
 fn row_ping_flood_is_answered_before_a_close_that_follows_it() {
     let mut bytes: Vec<u8> = (0u8..20).flat_map(|n| frame(Role::Server, FIN, Opcode::Ping, &[n])).collect();
     bytes.extend(close_frame(Role::Server, 1000, b""));
     let seen = play(|| connection(Role::Server, Config::default()), [&bytes[..]]);
     assert_eq!(seen.out[15 * 3..], *b"\x8a\x01\x0f\x8a\x01\x13\x88\x02\x03\xe8");
+    // The same in front of something malformed.
+    let close = bytes.len() - 8;
+    bytes[close] = 0xff;
+    let seen = play(|| connection(Role::Server, Config::default()), [&bytes[..]]);
+    assert!(seen.error.is_some() && seen.out[15 * 3..].starts_with(b"\x8a\x01\x0f\x8a\x01\x13\x88"));
 }
 
 #[test]

@@ -91,6 +91,11 @@ fn row_close_the_server_closes_first_and_the_client_waits_with_a_deadline() {
     assert_eq!(client.connection.deadline(), Some(at(6).instant));
     assert_eq!(fire(&mut client, at(6)), (Some(Expired::CloseMissing), vec![]));
 
+    let mut began = caller(Role::Client, Config::default());
+    began.connection.close(CloseCode::NORMAL, "", &mut Vec::new(), at(1)).unwrap();
+    began.offer(&close_frame(Role::Client, 1000, b""), false, at(4));
+    assert_eq!(began.connection.deadline(), Some(at(9).instant));
+
     let mut client = caller(Role::Client, Config::default());
     client.offer(&close_frame(Role::Client, 1000, b""), false, at(1));
     client.offer(b"", true, at(2));
