@@ -18,8 +18,8 @@ pub struct Config {
     /// The most fragments of one received message that may be empty: they bring it no nearer to its end, so without a limit
     /// one message could keep a reader busy for ever. Default 64. More is 1008.
     pub empty_fragments: u8,
-    /// After how long a silence of the peer a ping is sent; `None` for never. Each connection takes off up to an eighth, so that those
-    /// opened together do not ping together. Default 30 s.
+    /// After how long a silence of the peer a ping is sent; `None` for never. Each connection takes off up to an eighth, so
+    /// that those opened together do not ping together. Default 30 s.
     pub ping_interval: Option<Duration>,
     /// How long after a ping, ours or the caller's, the peer may still be silent. Anything that it sends counts, not only
     /// the pong: it cannot send one inside a large frame. Default 20 s.

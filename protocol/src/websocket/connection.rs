@@ -19,8 +19,8 @@ const PONGS_AT_ONCE: u8 = 16;
 
 /// One WebSocket connection after its handshake, in either [`Role`]. See the [module](super) for the states.
 ///
-/// It is small (64 bytes), holds no payload, and allocates only for what is rare: a flood of pings, an idle timeout, a text that is
-/// sent in parts.
+/// It is small (64 bytes), holds no payload, and allocates only for what is rare: a flood of pings, an idle timeout, a text
+/// that is sent in parts.
 #[derive(Debug)]
 pub struct Connection {
     pub(super) config: Arc<Config>,

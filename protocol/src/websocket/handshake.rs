@@ -230,8 +230,8 @@ impl core::error::Error for Rejected {}
 ///
 /// # Errors
 ///
-/// The connection is no WebSocket. After [`RefusedAnswer::Status`] it is still HTTP: the answer has a body, and may be a redirect
-/// or ask for authentication. After the others there is nothing to do but close.
+/// The connection is no WebSocket. After [`RefusedAnswer::Status`] it is still HTTP: the answer has a body, and may be a
+/// redirect or ask for authentication. After the others there is nothing to do but close.
 pub fn check_answer<'a>(
     status: u16,
     fields: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,

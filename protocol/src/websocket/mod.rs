@@ -1,22 +1,32 @@
 //! WebSocket (RFC 6455), both roles, as a machine without IO.
 //!
-//! A [`Connection`] takes the bytes after the handshake and gives [`Event`]s; what it has to say itself (pongs, Close frames,
-//! pings) it puts into a [`Sink`](crate::Sink). Payloads are unmasked in the caller's own buffer and given in the parts in
-//! which they arrive, so a message is never held whole unless an [`Assembler`] is asked to.
+//! A [`Connection`] takes the bytes after the handshake and gives [`Event`]s; what it has to say itself (pongs, pings,
+//! Close frames) it puts into a [`Sink`](crate::Sink). Payloads are unmasked in the caller's own buffer and given in the
+//! parts in which they arrive, so a message is never held whole unless an [`Assembler`] is asked to.
 //!
 //! ```text
-//!                 recv: bytes in                                  close, a peer's Close, malformed input
-//!              ┌───────────────────┐                          ┌──────────────────────────────────────────┐
-//!   Open ──────┤ Data, Ping, Pong  ├────► Open ...            │   sent ours            its Close came    ▼
-//!    │  ▲      └───────────────────┘                  Open ───┴─────────────► Closing ─────────────► Closed
-//!    │  │ anything is heard                             │                         │                    ▲  ▲
-//!    ▼  │                                               │ its Close: the reply is put                  │  │
-//!   PingSent ── nothing heard: PongMissing ─► Closed    ├──────────────────────────────────────────────┘  │
-//!                                                       └─ malformed: Close 1002, 1007, 1008, 1009 ─► Failed
+//!   state      what it means                     deadline        it is left when
+//!   ─────────  ────────────────────────────────  ──────────────  ──────────────────────────────────────────────────────
+//!   Open       messages go both ways             ping_interval   nothing is heard for so long: a ping      ─► PingSent
+//!                                                                close is called: our Close                ─► Closing
+//!                                                                the peer's Close comes: it is answered    ─► over
+//!   PingSent   the same, and a ping is out       pong_timeout    anything is heard                         ─► Open
+//!                                                                nothing is heard: PongMissing, Close 1011 ─► Closed
+//!   Closing    our Close is sent, its is not     close_timeout   the peer's Close comes                    ─► over
+//!              here: what comes is still given                   it does not come: CloseMissing            ─► Closed
+//!   over       both were sent. A server is Closed at once and ends the stream; a client is
+//!   Lingering  and waits for that                close_timeout   the stream ends, or CloseMissing          ─► Closed
+//!   Closed     the end                           none
+//!   Failed     the end: malformed input was      none
+//!              answered with a Close
 //! ```
 //!
+//! The first three end as well when the stream does (Closed, not clean) and when something malformed comes (Failed). What
+//! comes after the end is swallowed.
+//!
 //! The parts stand alone as well: [`frame`] (heads), [`mask`], [`utf8`] (validation of a stream), [`handshake`] (both
-//! sides' checks), [`assembly`] (whole messages). No extension is negotiated yet: a frame with a reserved bit is refused.
+//! sides' checks), [`assembly`] (whole messages). No extension is spoken yet: a frame with a reserved bit is
+//! refused.
 //!
 //! One conversation, from the server's side:
 //!

@@ -13,7 +13,7 @@ impl Connection {
     /// When [`on_deadline`](Self::on_deadline) is to be called, if nothing happens before. Costs a few additions. Every
     /// other call may change it.
     pub fn deadline(&self) -> Option<Instant> {
-        earliest(self.phase_deadline(), self.idle_deadline()).filter(|&at| at < Instant::NEVER)
+        earliest(self.phase_deadline(), self.idle_deadline())
     }
 
     /// A deadline may have passed: sends a ping where the peer was silent (`None`: go on), or says that the connection is to
@@ -57,12 +57,12 @@ impl Connection {
             Phase::Closing | Phase::Lingering => self.config.close_timeout,
             Phase::Closed | Phase::Failed(_) => return None,
         };
-        Some(after(self.since, timeout))
+        after(self.since, timeout)
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
         let (timeout, rare) = self.config.idle_timeout.zip(self.rare.as_ref())?;
-        if self.is_closing() { None } else { Some(after(rare.last_data, timeout)) }
+        if self.is_closing() { None } else { after(rare.last_data, timeout) }
     }
 
     /// Takes off up to an eighth: each connection its own, always the same part.
@@ -71,7 +71,8 @@ impl Connection {
     }
 }
 
-/// Later than `start` even if the timeout is zero, so that a deadline that was acted on has passed.
-fn after(start: Instant, timeout: Duration) -> Instant {
-    start + timeout.max(Duration::from_nanos(1))
+/// Later than `start` even if the timeout is zero, so that a deadline that was acted on has passed. Never is no deadline.
+fn after(start: Instant, timeout: Duration) -> Option<Instant> {
+    let at = start + timeout.max(Duration::from_nanos(1));
+    (at < Instant::NEVER).then_some(at)
 }

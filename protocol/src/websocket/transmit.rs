@@ -39,9 +39,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends a part of a message that is not known whole: a fragment (RFC 6455 section 5.4). The first call begins a message,
-    /// the one with `last` ends it; other messages cannot go out between them, pings and pongs can. Text may be cut inside a
-    /// code point.
+    /// Sends a part of a message that is not known whole: a fragment (RFC 6455 section 5.4). The first call begins a
+    /// message, the one with `last` ends it; other messages cannot go out between them, pings and pongs can. Text may be
+    /// cut inside a code point.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl Connection {
     /// # Errors
     ///
     /// As for [`may_send`](Self::may_send), and [`SendError::FrameTooLong`].
-    pub fn frame_head(&mut self, kind: MessageKind, len: u64) -> Result<FrameHead, SendError> {
+    pub fn frame_head(&self, kind: MessageKind, len: u64) -> Result<FrameHead, SendError> {
         self.may_send()?;
         if len > u64::MAX >> 1 {
             return Err(SendError::FrameTooLong);
@@ -90,8 +90,8 @@ impl Connection {
         Ok(FrameHead::new(true, kind.into(), len, None))
     }
 
-    /// Whether a message that is framed already ([`frame::prepared`](super::frame::prepared), shared between connections) may
-    /// be written now. Nothing is remembered: it is a whole message.
+    /// Whether a message that is framed already ([`frame::prepared`](super::frame::prepared), shared between connections)
+    /// may be written now. Nothing is remembered: it is a whole message.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! UTF-8 that arrives in pieces (RFC 6455 section 8.1, RFC 3629).
 //!
 //! A piece may end inside a code point, which is then no error until the text ends or the next byte makes it one. What
-//! can no longer become valid is refused at the first such byte. The bulk is `core::str::from_utf8`'s work; at most three bytes
-//! are kept between pieces.
+//! can no longer become valid is refused at the first such byte. The bulk is `core::str::from_utf8`'s work; at most three
+//! bytes are kept between pieces.
 
 use core::fmt;
 use core::str;
