@@ -4,12 +4,14 @@
 //! crashes, on stable and without it.
 #![forbid(unsafe_code)]
 
+mod chunked;
 mod timer_wheel;
 
+pub use chunked::chunked;
 pub use timer_wheel::timer_wheel;
 
 /// A target: it returns, or it panics.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its folder in `corpus`.
-pub const TARGETS: &[(&str, Target)] = &[("timer_wheel", timer_wheel)];
+pub const TARGETS: &[(&str, Target)] = &[("chunked", chunked), ("timer_wheel", timer_wheel)];
