@@ -1,8 +1,8 @@
 //! The chunk decoder against a second one that is written as the grammar is: RFC 9112 section 7.1, whole and in order.
 
 use keepwatch_protocol::Input;
-use keepwatch_protocol::http1::Limits;
 use keepwatch_protocol::http1::chunked::{Chunk, ChunkHead, Decoder};
+use keepwatch_protocol::http1::{Field, Limits};
 
 /// Longer inputs would meet the limits on framing, which the grammar does not know.
 const LONGEST: usize = 16 * 1024;
@@ -32,6 +32,8 @@ pub fn chunked(data: &[u8]) {
 struct Outcome {
     payload: Vec<u8>,
     trailers: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Whether there was a trailer section that is not empty.
+    has_trailers: bool,
     end: End,
     /// How many bytes were taken, where the body is complete; where it is malformed, those before the first impossible one.
     at: usize,
@@ -55,6 +57,7 @@ impl Outcome {
         );
         if self.end == End::Complete {
             assert_eq!(self.at, decoded.at, "{how}: bytes taken");
+            assert_eq!(self.has_trailers, decoded.has_trailers, "{how}");
             // Some fields must not come as trailers, and are passed over.
             let mut ours = self.trailers.iter();
             assert!(
@@ -78,7 +81,8 @@ fn decode(wire: &[u8], mut size: impl FnMut() -> usize) -> (Outcome, usize) {
         ..Limits::default()
     };
     let mut decoder = Decoder::new();
-    let mut outcome = Outcome { payload: Vec::new(), trailers: Vec::new(), end: End::Unfinished, at: 0 };
+    let (payload, trailers) = (Vec::new(), Vec::new());
+    let mut outcome = Outcome { payload, trailers, has_trailers: false, end: End::Unfinished, at: 0 };
     let (mut held, mut fed) = (Vec::new(), 0);
     loop {
         let mut input = Input::new(&mut held);
@@ -89,9 +93,11 @@ fn decode(wire: &[u8], mut size: impl FnMut() -> usize) -> (Outcome, usize) {
                     assert!(!data.is_empty(), "an event of nothing");
                     outcome.payload.extend_from_slice(data);
                 }
-                Ok(Chunk::Trailers(fields)) => outcome.trailers.extend(
-                    fields.iter().map(|field| (field.name.as_bytes().to_vec(), field.value.to_vec())),
-                ),
+                Ok(Chunk::Trailers(fields)) => {
+                    outcome.has_trailers = true;
+                    let owned = |field: Field<'_>| (field.name.as_bytes().to_vec(), field.value.to_vec());
+                    outcome.trailers.extend(fields.iter().map(owned));
+                }
                 Ok(Chunk::End) => {
                     assert_eq!(decoder.decode(&mut input, &limits).ok(), Some(Chunk::End));
                     break End::Complete;
@@ -166,7 +172,8 @@ impl<'a> Reference<'a> {
             Err(Stop::Unfinished) => End::Unfinished,
             Err(Stop::Malformed) => End::Malformed,
         };
-        Outcome { payload: self.payload, trailers: self.trailers, end, at: self.at }
+        let has_trailers = !self.trailers.is_empty();
+        Outcome { payload: self.payload, trailers: self.trailers, has_trailers, end, at: self.at }
     }
 
     /// `*chunk last-chunk trailer-section CRLF`
