@@ -36,7 +36,7 @@ const NONE: u64 = Instant::NEVER.as_nanos();
 
 /// One deadline for each of many keys: small dense numbers, such as the slots of connections.
 ///
-/// Setting, moving and cancelling are O(1), [`next`](Self::next) looks at three words at most. Memory is 16 bytes for each
+/// Setting, moving and cancelling are O(1), [`next`](Self::next) looks at a few words of a bitmap. Memory is 16 bytes for each
 /// key up to the largest ever set, and 33 KiB for the wheel itself; it is kept, since slots are used again.
 ///
 /// ```
