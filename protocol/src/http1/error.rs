@@ -1,0 +1,244 @@
+//! What can go wrong, on either side.
+//!
+//! - The **peer** broke a rule: a [`Fault`], told by [`RecvError`]. It is fatal and sticky, and where a response can still be
+//!   sent it is in the output already. [`Fault::status`] and [`Fault::reason`] read the one table of them.
+//! - The **caller** broke a rule: a [`SendError`]. Nothing was written, nothing has changed, the token comes back in
+//!   [`Refused`].
+
+use core::fmt;
+
+use super::status::StatusCode;
+
+macro_rules! faults {
+    ($($(#[$meta:meta])* $name:ident: $status:ident $reason:literal;)*) => {
+        /// What a peer did wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Fault {
+            $($(#[$meta])* $name,)*
+        }
+
+        impl Fault {
+            /// The status that it is answered with.
+            pub const fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$name => StatusCode::$status,)*
+                }
+            }
+
+            /// The same in words, as the answer's body says them. Never holds a byte of what the peer sent.
+            pub const fn reason(self) -> &'static str {
+                match self {
+                    $(Self::$name => $reason,)*
+                }
+            }
+
+            /// Every fault there is.
+            #[cfg(test)]
+            pub(super) const ALL: &'static [Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+faults! {
+    /// The first byte is that of a TLS handshake.
+    Tls: BAD_REQUEST "this is TLS, and plain HTTP is spoken here";
+    /// The request line is not a method, a target and a version with one space between (RFC 9112 section 3).
+    RequestLine: BAD_REQUEST "malformed request line";
+    /// The request-target has none of the four forms, or not the one that the method needs (RFC 9112 section 3.2).
+    Target: BAD_REQUEST "invalid request target";
+    /// The version is not `HTTP/`, a digit, a dot and a digit (RFC 9112 section 2.3).
+    VersionGrammar: BAD_REQUEST "malformed HTTP version";
+    /// The major version is not 1.
+    Version: HTTP_VERSION_NOT_SUPPORTED "only HTTP/1.1 and HTTP/1.0 are spoken here";
+    /// A line ends with LF alone.
+    BareLf: BAD_REQUEST "a line must end with CR LF";
+    /// A CR is not followed by LF.
+    BareCr: BAD_REQUEST "CR without LF";
+    /// Too many empty lines before a request line.
+    EmptyLines: BAD_REQUEST "too many empty lines before the request";
+    /// A field line has no valid name, or no colon (RFC 9110 section 5.1).
+    FieldName: BAD_REQUEST "malformed field name";
+    /// Whitespace between a field's name and the colon (RFC 9112 section 5.1).
+    SpaceBeforeColon: BAD_REQUEST "whitespace before a colon";
+    /// A line begins with whitespace: a folded field, or one before the first (RFC 9112 section 5.2).
+    Fold: BAD_REQUEST "a field line begins with whitespace";
+    /// A control character in a field's value (RFC 9110 section 5.5).
+    FieldValue: BAD_REQUEST "invalid character in a field value";
+    /// `Host` is missing, there are several, or it is no host and port (RFC 9112 section 3.2).
+    Host: BAD_REQUEST "exactly one valid Host field is needed";
+    /// `Connection` is not a list of tokens (RFC 9110 section 7.6.1).
+    Connection: BAD_REQUEST "malformed Connection field";
+    /// `Content-Length` is not one number, or is there twice (RFC 9112 section 6.3).
+    ContentLength: BAD_REQUEST "invalid Content-Length";
+    /// `Transfer-Encoding` does not end in one `chunked` (RFC 9112 section 6.3).
+    TransferEncoding: BAD_REQUEST "invalid Transfer-Encoding";
+    /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 section 6.1).
+    BothLengths: BAD_REQUEST "Content-Length and Transfer-Encoding together";
+    /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 section 6.1).
+    TransferEncodingInHttp10: BAD_REQUEST "Transfer-Encoding in an HTTP/1.0 request";
+    /// A transfer coding other than `chunked` (RFC 9112 section 6.1).
+    Coding: NOT_IMPLEMENTED "no transfer coding but chunked is understood";
+    /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    Expectation: EXPECTATION_FAILED "no expectation but 100-continue can be met";
+    /// Over [`method_bytes`](super::Limits::method_bytes).
+    MethodTooLong: NOT_IMPLEMENTED "method too long";
+    /// Over [`target_bytes`](super::Limits::target_bytes).
+    TargetTooLong: URI_TOO_LONG "request target too long";
+    /// Over [`head_bytes`](super::Limits::head_bytes).
+    HeadTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "request head too large";
+    /// Over [`field_bytes`](super::Limits::field_bytes).
+    FieldTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "field line too large";
+    /// Over [`fields`](super::Limits::fields).
+    TooManyFields: REQUEST_HEADER_FIELDS_TOO_LARGE "too many field lines";
+    /// A chunk's size is missing or malformed (RFC 9112 section 7.1).
+    ChunkSize: BAD_REQUEST "malformed chunk size";
+    /// A chunk's size does not fit 64 bits, or is padded beyond reason.
+    ChunkSizeTooLarge: BAD_REQUEST "chunk size too large";
+    /// A chunk's extensions are malformed (RFC 9112 section 7.1.1).
+    ChunkExtension: BAD_REQUEST "malformed chunk extension";
+    /// Over [`chunk_extension_bytes`](super::Limits::chunk_extension_bytes) or
+    /// [`extension_bytes`](super::Limits::extension_bytes).
+    ExtensionsTooLarge: BAD_REQUEST "chunk extensions too large";
+    /// A chunk's data are not followed by CR LF.
+    ChunkEnd: BAD_REQUEST "chunk data must end with CR LF";
+    /// Over [`chunk_overhead`](super::Limits::chunk_overhead).
+    ChunkOverhead: BAD_REQUEST "too much framing for so little content";
+    /// Over [`trailer_bytes`](super::Limits::trailer_bytes) or [`trailer_fields`](super::Limits::trailer_fields).
+    TrailersTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "trailer section too large";
+    /// Over [`body_bytes`](super::Limits::body_bytes).
+    BodyTooLarge: CONTENT_TOO_LARGE "content too large";
+    /// The peer ended its side within a request.
+    Incomplete: BAD_REQUEST "the connection ended within the request";
+    /// The head did not come in time.
+    HeadTimeout: REQUEST_TIMEOUT "the request head took too long";
+    /// The body did not come in time.
+    BodyTimeout: REQUEST_TIMEOUT "the request content took too long";
+    /// Our own: no response in time.
+    Handler: INTERNAL_SERVER_ERROR "the request was not answered in time";
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.reason())
+    }
+}
+
+/// A request that cannot be gone on with. Fatal and sticky: the same error comes back from every later call.
+///
+/// If `answered`, the whole response is in the output: write it and finish the connection. If not, a response was under way
+/// already and has to be cut off: abort the connection, so that the client can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecvError {
+    /// What the peer did wrong.
+    pub fault: Fault,
+    /// The status that belongs to it.
+    pub status: StatusCode,
+    /// The same in words.
+    pub reason: &'static str,
+    /// Whether a response with this status was put into the output (when the error was told first).
+    pub answered: bool,
+}
+
+impl RecvError {
+    pub(super) const fn new(fault: Fault, answered: bool) -> Self {
+        Self { fault, status: fault.status(), reason: fault.reason(), answered }
+    }
+}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status.code(), self.reason)
+    }
+}
+
+impl core::error::Error for RecvError {}
+
+/// A mistake of the caller. Nothing was written and the connection is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The token's exchange is over: answered by the machine, timed out, or failed.
+    Stale,
+    /// A final response needs a status from 200 on.
+    NotFinal,
+    /// An interim response needs a 1xx status other than 100 ([`proceed`](super::ServerConnection::proceed)) and 101
+    /// ([`upgrade`](super::ServerConnection::upgrade)).
+    NotInterim,
+    /// HTTP/1.0 knows no interim responses (RFC 9110 section 15.2).
+    InterimToHttp10,
+    /// A field's name is not a token.
+    FieldName,
+    /// A field's value has a control character in it.
+    FieldValue,
+    /// The field belongs to the machine (framing, `Connection` and the like, `Date`), or must not stand in a trailer.
+    FieldReserved,
+    /// More fields, or more bytes of them, than the limits for heads allow.
+    HeadTooLarge,
+    /// The response has no content by its nature (204, 205, 304, an answer to HEAD or CONNECT).
+    NoContent,
+    /// More content than the length that the head announced.
+    TooLong,
+    /// Less content than the length that the head announced.
+    TooShort,
+    /// The request's body has to be read first.
+    RequestUnread,
+    /// The client did not ask for this upgrade.
+    UpgradeNotOffered,
+    /// A 426 has to name a protocol in `Upgrade` (RFC 9110 section 15.5.22).
+    UpgradeMissing,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stale => "the exchange is over",
+            Self::NotFinal => "a final response needs a status from 200 on",
+            Self::NotInterim => "an interim response needs a status of 102 to 199",
+            Self::InterimToHttp10 => "HTTP/1.0 knows no interim responses",
+            Self::FieldName => "a field name must be a token",
+            Self::FieldValue => "a field value must have no control characters",
+            Self::FieldReserved => "the field is not the caller's to set",
+            Self::HeadTooLarge => "the fields are over the limits for heads",
+            Self::NoContent => "the response has no content by its nature",
+            Self::TooLong => "more content than announced",
+            Self::TooShort => "less content than announced",
+            Self::RequestUnread => "the request's content must be read first",
+            Self::UpgradeNotOffered => "the client did not ask for this upgrade",
+            Self::UpgradeMissing => "a 426 must have an Upgrade field",
+        })
+    }
+}
+
+impl core::error::Error for SendError {}
+
+/// A call that was refused, and the token that it would have used up: it can be used again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused<T> {
+    /// The token, as it was.
+    pub token: T,
+    /// Why.
+    pub error: SendError,
+}
+
+impl<T> fmt::Display for Refused<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug> core::error::Error for Refused<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_in_json_as_they_are() {
+        for fault in Fault::ALL {
+            assert!(fault.reason().bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\'));
+            assert!(fault.status().code() >= 400);
+        }
+    }
+}

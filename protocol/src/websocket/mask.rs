@@ -1,0 +1,76 @@
+//! Masking (RFC 6455 section 5.3): each byte is combined (exclusive or) with one byte of a four-byte
+//! key, in turn. Masking twice is not masking.
+
+/// The bytes of key that are laid out side by side, so that the compiler uses wide registers for the whole.
+const WIDE: usize = 32;
+
+/// Masks or unmasks `bytes`, of which the first is the `phase`-th of its payload.
+///
+/// ```
+/// use keepwatch_protocol::websocket::mask;
+///
+/// let (key, mut bytes) = ([1, 2, 3, 4], *b"watching");
+/// let (front, back) = bytes.split_at_mut(5);
+/// mask::apply(key, 0, front);
+/// mask::apply(key, 5, back); // in parts, as the bytes arrive
+/// mask::apply(key, 0, &mut bytes);
+/// assert_eq!(&bytes, b"watching");
+/// ```
+pub fn apply(key: [u8; 4], phase: usize, bytes: &mut [u8]) {
+    let mut turned = key;
+    turned.rotate_left(phase % 4);
+    let mut wide = [0; WIDE];
+    for part in wide.chunks_exact_mut(4) {
+        part.copy_from_slice(&turned);
+    }
+
+    let mut chunks = bytes.chunks_exact_mut(WIDE);
+    for chunk in &mut chunks {
+        xor(chunk, &wide);
+    }
+    let mut fours = chunks.into_remainder().chunks_exact_mut(4);
+    for four in &mut fours {
+        xor(four, &turned);
+    }
+    xor(fours.into_remainder(), &turned);
+}
+
+fn xor(bytes: &mut [u8], key: &[u8]) {
+    for (byte, key) in bytes.iter_mut().zip(key) {
+        *byte ^= key;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_phase_and_alignment_is_the_byte_by_byte_definition() {
+        let key = [0x37, 0xfa, 0x21, 0x3d];
+        let source: Vec<u8> = (0..200).map(|i: u8| i.wrapping_mul(37)).collect();
+        for start in 0..9 {
+            for len in 0..150 {
+                for phase in [0, 1, 2, 3, 4, 7, usize::MAX] {
+                    let plain = &source[start..start + len];
+                    let mut buffer = source.clone();
+                    apply(key, phase, &mut buffer[start..start + len]);
+                    let by_definition: Vec<u8> =
+                        plain.iter().enumerate().map(|(i, byte)| byte ^ key[(phase % 4 + i) % 4]).collect();
+                    assert_eq!(buffer[start..start + len], by_definition, "{start} {len} {phase}");
+                    assert_eq!(
+                        (&buffer[..start], &buffer[start + len..]),
+                        (&source[..start], &source[start + len..])
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_rfc() {
+        let mut bytes = [0x7f, 0x9f, 0x4d, 0x51, 0x58];
+        apply([0x37, 0xfa, 0x21, 0x3d], 0, &mut bytes);
+        assert_eq!(&bytes, b"Hello");
+    }
+}
