@@ -1,2 +1,328 @@
-//! Drives keepwatch servers over sockets with smol.
+//! Drives keepwatch servers over sockets with smol: the whole server is one future.
+//!
+//! ```no_run
+//! use keepwatch_protocol::Server;
+//! use keepwatch_smol::{Options, bind};
+//!
+//! fn run(server: impl Server) -> std::io::Result<()> {
+//!     let (runtime, handle) = bind(Options::new([([127, 0, 0, 1], 8080).into()]))?;
+//!     println!("listening on {}", handle.local_addresses()[0]);
+//!     smol::block_on(runtime.serve(server)) // until handle.shutdown(..)
+//! }
+//! ```
+//!
+//! Nothing is spawned, so any executor can run it, and dropping it closes everything. Each connection has a waker of its own,
+//! which notes whose it is and wakes the one future; the future notes all that were woken, and lets the [`Driver`], which holds
+//! all logic that is no system call, take its turn. That costs less than a task for each connection, and the server needs no
+//! lock.
+//!
+//! smol's reactor arms a socket anew for each wait, so a read or a write is tried first, and waited for only if it would block.
 #![forbid(unsafe_code)]
+
+use std::future::{Future, poll_fn};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use keepwatch_protocol::driver::{Io, Sockets};
+use keepwatch_protocol::{ConnectionId, Driver, DriverConfig, Instant, Now, Peer, Server, earliest};
+use keepwatch_runtime::{Clock, Control, Listeners, Table};
+use smol::io::{AsyncRead, AsyncWrite};
+use smol::{Async, Timer};
+
+pub use keepwatch_runtime::{Handle, Options};
+
+/// The most connections accepted in one turn.
+const ACCEPTS: usize = 256;
+
+/// Listens on the addresses of the options. Connections wait until [`Runtime::serve`] takes them.
+///
+/// Fails where an address cannot be listened on, and says which.
+pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
+    let news = Arc::new(News::default());
+    let mut listeners = Vec::new();
+    let mut addresses = Vec::new();
+    for (index, listener) in keepwatch_runtime::listen(&options)?.into_iter().enumerate() {
+        addresses.push(listener.local_addr()?);
+        listeners.push(Waited { socket: Async::new(listener)?, waker: news.waker(Of::Listener(index)) });
+    }
+    let (handle, control) = Handle::new(addresses, news.waker(Of::Handle));
+    let (clock, listeners) = (Clock::new(), Listeners::new(listeners));
+    Ok((Runtime { listeners, news, control, clock, config: options.driver }, handle))
+}
+
+/// Listening sockets, and what is needed to serve their connections.
+#[derive(Debug)]
+pub struct Runtime {
+    listeners: Listeners<Waited<TcpListener>>,
+    news: Arc<News>,
+    control: Control,
+    clock: Clock,
+    config: DriverConfig,
+}
+
+impl Runtime {
+    /// Runs the server until its [`Handle`] says stop and all connections are gone. Dropped earlier, it closes everything at
+    /// once, and the server with it.
+    ///
+    /// It does not fail as things are; the result is that of other runtimes.
+    pub async fn serve<S: Server>(self, server: S) -> io::Result<()> {
+        let mut serving = Serving {
+            driver: Driver::new(server, self.config.clone()),
+            connections: Connections { table: Table::default(), released: false },
+            woken: Vec::new(),
+            timer: Timer::never(),
+            armed: None,
+            runtime: self,
+        };
+        let waker = serving.runtime.news.waker(Of::Handle);
+        serving.driver.start(&waker, serving.runtime.clock.now());
+        poll_fn(|task| serving.turn(task)).await;
+        Ok(())
+    }
+}
+
+/// The future's state.
+struct Serving<S> {
+    runtime: Runtime,
+    driver: Driver<S>,
+    connections: Connections,
+    /// Whose wakers were woken; empty between turns.
+    woken: Vec<Of>,
+    timer: Timer,
+    /// When the timer fires: never later than the next deadline.
+    armed: Option<Instant>,
+}
+
+impl<S: Server> Serving<S> {
+    fn turn(&mut self, task: &mut Context<'_>) -> Poll<()> {
+        let now = self.runtime.clock.now();
+        self.runtime.news.take(&mut self.woken, task.waker());
+        let mut woken = std::mem::take(&mut self.woken);
+        for of in woken.drain(..) {
+            self.hear(of, now);
+        }
+        self.woken = woken;
+        self.accept(now);
+        let more = self.driver.turn(&mut self.connections, now);
+        if std::mem::take(&mut self.connections.released) {
+            self.runtime.listeners.released();
+        }
+        if self.driver.is_drained() {
+            return Poll::Ready(());
+        }
+        let due = self.wait_for_deadline(task);
+        if more || due || self.runtime.listeners.is_ready(now.instant) {
+            // The executor looks for events in between, and lets others have their turn.
+            task.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn hear(&mut self, of: Of, now: Now) {
+        match of {
+            // One waker for both: an attempt that was not due is one more call, a second waker would be memory for ever.
+            Of::Connection(id) => {
+                self.driver.readable(id);
+                self.driver.writable(id);
+            }
+            Of::Listener(index) => self.runtime.listeners.ready(index),
+            Of::Handle => {
+                if let Some(grace) = self.runtime.control.take() {
+                    self.runtime.listeners.close();
+                    self.driver.drain(now.instant + grace, now);
+                }
+                self.driver.woken(now);
+            }
+        }
+    }
+
+    fn accept(&mut self, now: Now) {
+        for _ in 0..ACCEPTS {
+            let accepted = self.runtime.listeners.accept(now.instant, |listener, _| listener.accept());
+            let Some((stream, address)) = accepted else { return };
+            // One that is not taken is closed as it is dropped.
+            let Some(id) = self.driver.accept(&Peer::at(address), now) else { continue };
+            match Async::new(stream) {
+                Ok(socket) => {
+                    let waker = self.runtime.news.waker(Of::Connection(id));
+                    self.connections.table.insert(id, Waited { socket, waker });
+                }
+                Err(error) => {
+                    log::warn!("cannot wait for a connection: {error}");
+                    self.driver.failed(id, now);
+                }
+            }
+        }
+    }
+
+    /// Has the timer wake the task at the next deadline at the latest, and says whether it fired. Deadlines mostly move away,
+    /// and each move of a timer takes a lock of the whole process: one that fires early is moved then.
+    fn wait_for_deadline(&mut self, task: &mut Context<'_>) -> bool {
+        let deadline = earliest(self.driver.deadline(), self.runtime.listeners.deadline());
+        if let Some(at) = deadline.filter(|&at| self.armed.is_none_or(|armed| at < armed)) {
+            if let Some(std) = self.runtime.clock.to_std(at) {
+                self.timer.set_at(std);
+                self.armed = Some(at);
+            }
+        }
+        let fired = self.armed.is_some() && Pin::new(&mut self.timer).poll(task).is_ready();
+        if fired {
+            self.armed = None;
+        }
+        fired
+    }
+}
+
+/// The driver's way to the sockets.
+struct Connections {
+    table: Table<Waited<TcpStream>>,
+    /// Whether one was closed in this turn.
+    released: bool,
+}
+
+impl Sockets for Connections {
+    fn read(&mut self, id: ConnectionId, into: &mut [u8]) -> Io {
+        self.table.get_mut(id).map_or(Io::Failed, |stream| keepwatch_runtime::read(stream, into))
+    }
+
+    fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {
+        self.table.get_mut(id).map_or(Io::Failed, |stream| keepwatch_runtime::write(stream, parts))
+    }
+
+    fn shutdown(&mut self, id: ConnectionId) {
+        if let Some(stream) = self.table.get_mut(id) {
+            // It fails only if the peer is gone, which reading will tell.
+            let _gone = stream.socket.get_ref().shutdown(std::net::Shutdown::Write);
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        self.released |= self.table.remove(id).is_some();
+    }
+}
+
+/// A socket, and the waker that names it. A call that would block leaves the waker with the reactor.
+#[derive(Debug)]
+struct Waited<T> {
+    socket: Async<T>,
+    waker: Waker,
+}
+
+impl Waited<TcpListener> {
+    fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            let result = self.socket.get_ref().accept();
+            let blocks = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            if !blocks || self.socket.poll_readable(&mut Context::from_waker(&self.waker)).is_pending() {
+                return result;
+            }
+        }
+    }
+}
+
+impl Read for Waited<TcpStream> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let context = &mut Context::from_waker(&self.waker);
+        or_would_block(Pin::new(&mut self.socket).poll_read(context, into))
+    }
+}
+
+impl Write for Waited<TcpStream> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let context = &mut Context::from_waker(&self.waker);
+        or_would_block(Pin::new(&mut self.socket).poll_write(context, bytes))
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let context = &mut Context::from_waker(&self.waker);
+        or_would_block(Pin::new(&mut self.socket).poll_write_vectored(context, parts))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
+    match poll {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// What a waker is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Connection(ConnectionId),
+    Listener(usize),
+    /// The runtime's handles, and the server's other threads.
+    Handle,
+}
+
+/// What was woken since the future was polled last, and how to have it polled.
+#[derive(Debug, Default)]
+struct News {
+    state: Mutex<NewsState>,
+}
+
+#[derive(Debug, Default)]
+struct NewsState {
+    woken: Vec<Of>,
+    /// Other threads may wake any number of times between two turns.
+    handle: bool,
+    /// Taken by the first that wakes.
+    task: Option<Waker>,
+}
+
+impl News {
+    fn waker(self: &Arc<Self>, of: Of) -> Waker {
+        Waker::from(Arc::new(Named { of, news: Arc::clone(self) }))
+    }
+
+    /// Moves what was woken into an empty list; what is woken from here on has the task polled again.
+    fn take(&self, into: &mut Vec<Of>, task: &Waker) {
+        let mut state = self.lock();
+        std::mem::swap(&mut state.woken, into);
+        if std::mem::take(&mut state.handle) {
+            into.push(Of::Handle);
+        }
+        if !state.task.as_ref().is_some_and(|kept| kept.will_wake(task)) {
+            state.task = Some(task.clone());
+        }
+    }
+
+    fn woken(&self, of: Of) {
+        let mut state = self.lock();
+        match of {
+            Of::Handle => state.handle = true,
+            Of::Connection(_) | Of::Listener(_) => state.woken.push(of),
+        }
+        if let Some(task) = state.task.take() {
+            drop(state);
+            task.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, NewsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the future, and says for whom.
+struct Named {
+    of: Of,
+    news: Arc<News>,
+}
+
+impl Wake for Named {
+    fn wake(self: Arc<Self>) {
+        self.news.woken(self.of);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.news.woken(self.of);
+    }
+}

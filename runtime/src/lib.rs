@@ -1,0 +1,26 @@
+//! What every runtime over sockets shares, so that it is said once.
+//!
+//! A [`Driver`](keepwatch_protocol::Driver) holds all logic of a server that is no system call. A runtime makes the calls and
+//! waits: `keepwatch-mio` with mio, `keepwatch-smol` with smol, and one of your own with whatever you have (see
+//! `examples/echo-tokio.rs`). These are the parts that do not depend on how it waits:
+//!
+//! | part | what for |
+//! | --- | --- |
+//! | [`Options`], [`listen`] | which addresses, and the options of the sockets |
+//! | [`Listeners`], [`AcceptBackoff`] | accepting in bounded turns, and what to do when accepting fails |
+//! | [`Table`], [`read`], [`write`] | from ids to sockets, and the two calls that move bytes |
+//! | [`Clock`] | the one place that reads a clock |
+//! | [`Handle`], [`Control`] | how other threads stop a runtime |
+#![forbid(unsafe_code)]
+
+mod accept;
+mod clock;
+mod control;
+mod io;
+mod options;
+
+pub use accept::{AcceptBackoff, Listeners, Retry};
+pub use clock::Clock;
+pub use control::{Control, Handle};
+pub use io::{Table, read, write};
+pub use options::{Options, listen};

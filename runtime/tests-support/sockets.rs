@@ -1,0 +1,463 @@
+//! What a runtime must do, tested through real sockets. Each runtime's `tests/sockets.rs` includes this file, says how it is
+//! run, and calls `suite!`.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::task::Waker;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use keepwatch_protocol::{
+    Admission, After, Closed, ConnectionId, Input, Instant, Now, Peer, SendQueue, Server, Sink,
+};
+use keepwatch_runtime::{Handle, Options};
+
+/// A runtime, as these tests use it.
+pub(crate) trait Runs {
+    type Runtime: Send + 'static;
+    fn bind(options: Options) -> io::Result<(Self::Runtime, Handle)>;
+    fn serve(runtime: Self::Runtime, server: impl Server) -> io::Result<()>;
+}
+
+/// A server on a thread of its own. Dropped, it is aborted, and must then end well.
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Running {
+    pub(crate) fn start<R: Runs>(server: impl Server + Send + 'static) -> Self {
+        let (runtime, handle) = R::bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
+        Self { handle, thread: Some(spawn(move || R::serve(runtime, server))) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.handle.local_addresses()[0]
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        connect(self.address())
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) fn join(&mut self) {
+        self.thread.take().unwrap().join().unwrap().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !thread::panicking() && self.thread.is_some() {
+            self.handle.abort();
+            self.join();
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a test's server runs beside the test")]
+pub(crate) fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(body)
+}
+
+/// A connection that gives up reading and writing instead of waiting for ever.
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Gives back every byte, and says how connections ended.
+pub(crate) struct Echo(pub(crate) Sender<Closed>);
+
+impl Echo {
+    pub(crate) fn new() -> (Self, Receiver<Closed>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self(sender), receiver)
+    }
+}
+
+impl Server for Echo {
+    fn open(&mut self, _id: ConnectionId, peer: &Peer, _now: Now) -> Admission {
+        assert!(peer.address.is_some_and(|address| address.ip().is_loopback()));
+        Admission::Admit
+    }
+
+    fn receive(&mut self, _: ConnectionId, input: &mut Input<'_>, out: &mut SendQueue, _now: Now) -> After {
+        while !input.is_empty() && !out.over_mark() {
+            out.put(input.take(1 << 10));
+        }
+        if input.hung_up() && input.is_empty() { After::Finish } else { After::Open }
+    }
+
+    fn resume(&mut self, _id: ConnectionId, _out: &mut SendQueue, _now: Now) -> After {
+        After::Open
+    }
+
+    fn closed(&mut self, _id: ConnectionId, why: Closed, _now: Now) {
+        let _nobody_asks = self.0.send(why);
+    }
+}
+
+/// Answers the first byte with a refusal, whatever else is under way.
+struct Refuses;
+
+impl Server for Refuses {
+    fn open(&mut self, _id: ConnectionId, _peer: &Peer, _now: Now) -> Admission {
+        Admission::Admit
+    }
+
+    fn receive(&mut self, _: ConnectionId, input: &mut Input<'_>, out: &mut SendQueue, _now: Now) -> After {
+        if input.is_empty() {
+            return After::Abort;
+        }
+        out.put(b"too large");
+        After::Finish
+    }
+
+    fn resume(&mut self, _id: ConnectionId, _out: &mut SendQueue, _now: Now) -> After {
+        After::Abort
+    }
+
+    fn closed(&mut self, _id: ConnectionId, _why: Closed, _now: Now) {}
+}
+
+/// Holds connections, and ends each with a word: when it is woken, when its time has come, or when it drains.
+struct Holds {
+    wakers: Sender<Waker>,
+    hold: Option<Duration>,
+    held: Vec<ConnectionId>,
+    due: Option<Instant>,
+    word: &'static [u8],
+    ready: VecDeque<ConnectionId>,
+    closed: Sender<Closed>,
+}
+
+impl Holds {
+    fn new(hold: Option<Duration>) -> (Self, Receiver<Waker>, Receiver<Closed>) {
+        let (wakers, waker) = mpsc::channel();
+        let (closed, why) = mpsc::channel();
+        let held = Self { wakers, hold, held: vec![], due: None, word: b"", ready: VecDeque::new(), closed };
+        (held, waker, why)
+    }
+
+    fn end_all(&mut self, word: &'static [u8]) {
+        self.word = word;
+        self.ready.extend(self.held.drain(..));
+    }
+}
+
+impl Server for Holds {
+    fn start(&mut self, waker: &Waker, _now: Now) {
+        self.wakers.send(waker.clone()).unwrap();
+    }
+
+    fn open(&mut self, id: ConnectionId, _peer: &Peer, now: Now) -> Admission {
+        self.held.push(id);
+        self.due = self.hold.map(|hold| now.instant + hold);
+        Admission::Admit
+    }
+
+    fn receive(&mut self, _: ConnectionId, input: &mut Input<'_>, out: &mut SendQueue, _now: Now) -> After {
+        out.put(input.take(usize::MAX));
+        After::Open
+    }
+
+    fn resume(&mut self, _id: ConnectionId, out: &mut SendQueue, _now: Now) -> After {
+        out.put(self.word);
+        After::Finish
+    }
+
+    fn next_ready(&mut self, _now: Now) -> Option<ConnectionId> {
+        self.ready.pop_front()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn on_deadline(&mut self, now: Now) {
+        assert!(self.due <= Some(now.instant));
+        self.due = None;
+        self.end_all(b"late");
+    }
+
+    fn on_wake(&mut self, _now: Now) {
+        // A wake-up may be for the handle's sake: only what it is about counts.
+        if self.hold.is_none() && !self.held.is_empty() {
+            self.end_all(b"woken");
+        }
+    }
+
+    fn drain(&mut self, _by: Instant, _now: Now) {
+        self.end_all(b"bye");
+    }
+
+    fn closed(&mut self, id: ConnectionId, why: Closed, _now: Now) {
+        self.held.retain(|held| *held != id);
+        let _nobody_asks = self.closed.send(why);
+    }
+}
+
+/// A connection that is known to be accepted and served.
+fn held(running: &Running) -> TcpStream {
+    let mut client = running.connect();
+    client.write_all(b"!").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    client
+}
+
+fn rest(client: &mut TcpStream) -> String {
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).unwrap();
+    rest
+}
+
+pub(crate) fn bytes_come_back<R: Runs>() {
+    let running = Running::start::<R>(Echo::new().0);
+    let mut client = running.connect();
+    for message in [&b"a"[..], b"bcd", &[7; 5000]] {
+        client.write_all(message).unwrap();
+        let mut back = vec![0; message.len()];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(back, message);
+    }
+}
+
+pub(crate) fn many_connections_are_kept_apart<R: Runs>() {
+    let running = Running::start::<R>(Echo::new().0);
+    let mut clients: Vec<TcpStream> = (0..300).map(|_| running.connect()).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.write_all(&n.to_be_bytes()).unwrap();
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        let mut back = [0; size_of::<usize>()];
+        client.read_exact(&mut back).unwrap();
+        assert_eq!(usize::from_be_bytes(back), n);
+    }
+}
+
+pub(crate) fn a_slow_reader_gets_every_byte<R: Runs>() {
+    let running = Running::start::<R>(Echo::new().0);
+    let sent: Vec<u8> = (0..1u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let mut reader = running.connect();
+    let mut writer = reader.try_clone().unwrap();
+    let bytes = sent.clone();
+    let writing = spawn(move || {
+        for part in bytes.chunks(1999) {
+            writer.write_all(part).unwrap();
+        }
+        writer.shutdown(Shutdown::Write).unwrap();
+    });
+    let mut back = Vec::new();
+    let mut part = [0; 777];
+    loop {
+        match reader.read(&mut part).unwrap() {
+            0 => break,
+            count => back.extend_from_slice(&part[..count]),
+        }
+        if back.len() % 7 == 0 {
+            thread::yield_now();
+        }
+    }
+    writing.join().unwrap();
+    assert!(back == sent, "{} bytes of {} came back", back.len(), sent.len());
+}
+
+/// The reader takes nothing until the writer is stopped by it: the server must stop reading, too, and go on later.
+pub(crate) fn a_reader_that_stops_stops_the_writer<R: Runs>() {
+    let running = Running::start::<R>(Echo::new().0);
+    let mut client = running.connect();
+    client.set_nonblocking(true).unwrap();
+    let mut sent = 0;
+    let mut idle = 0;
+    while idle < 20 {
+        match client.write(&[b'x'; 64 << 10]) {
+            Ok(count) => {
+                idle = 0;
+                sent += count;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                idle += 1;
+                pause(10);
+            }
+        }
+        assert!(sent < 256 << 20, "nothing stops the writer");
+    }
+    client.set_nonblocking(false).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(io::copy(&mut client, &mut io::sink()).unwrap(), sent as u64);
+}
+
+pub(crate) fn a_half_closed_peer_still_gets_its_answer<R: Runs>() {
+    let (echo, closed) = Echo::new();
+    let running = Running::start::<R>(echo);
+    let mut client = running.connect();
+    client.write_all(b"last words").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), "last words");
+    assert_eq!(closed.recv_timeout(PATIENCE), Ok(Closed::Finished));
+}
+
+pub(crate) fn an_early_answer_outlives_the_upload<R: Runs>() {
+    let running = Running::start::<R>(Refuses);
+    let mut client = running.connect();
+    for _ in 0..64 {
+        client.write_all(&[0; 64 << 10]).unwrap();
+    }
+    assert_eq!(rest(&mut client), "too large");
+}
+
+pub(crate) fn a_reset_is_a_failure<R: Runs>() {
+    let (echo, closed) = Echo::new();
+    let running = Running::start::<R>(echo);
+    let client = held(&running);
+    socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(closed.recv_timeout(PATIENCE), Ok(Closed::Failed));
+    held(&running); // it serves on
+}
+
+pub(crate) fn shutdown_says_farewell_and_ends<R: Runs>() {
+    let (holds, _waker, closed) = Holds::new(Some(PATIENCE * 10));
+    let mut running = Running::start::<R>(holds);
+    let mut client = held(&running);
+    running.handle.shutdown(PATIENCE);
+    assert_eq!(rest(&mut client), "bye");
+    assert_eq!(TcpStream::connect(running.address()).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    drop(client);
+    running.join();
+    assert_eq!(closed.recv(), Ok(Closed::Finished));
+}
+
+pub(crate) fn shutdown_ends_although_a_peer_stays<R: Runs>() {
+    let mut running = Running::start::<R>(Echo::new().0);
+    let mut client = held(&running);
+    running.handle.shutdown(Duration::from_millis(50));
+    running.join();
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+}
+
+pub(crate) fn abort_ends_at_once<R: Runs>() {
+    let (holds, _waker, closed) = Holds::new(Some(PATIENCE * 10));
+    let mut running = Running::start::<R>(holds);
+    let mut client = held(&running);
+    running.handle.abort();
+    running.join();
+    assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "an abort says nothing");
+    assert_eq!(closed.recv(), Ok(Closed::Drained));
+}
+
+pub(crate) fn a_stop_asked_for_before_serving_counts<R: Runs>() {
+    let (runtime, handle) = R::bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
+    handle.shutdown(PATIENCE);
+    R::serve(runtime, Echo::new().0).unwrap();
+}
+
+pub(crate) fn another_thread_wakes_the_server<R: Runs>() {
+    let (holds, waker, _closed) = Holds::new(None);
+    let running = Running::start::<R>(holds);
+    let waker = waker.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..50 {
+        let mut client = held(&running);
+        (0..3).for_each(|_| waker.wake_by_ref());
+        assert_eq!(rest(&mut client), "woken");
+    }
+}
+
+pub(crate) fn a_deadline_fires<R: Runs>() {
+    let (holds, _waker, _closed) = Holds::new(Some(Duration::from_millis(30)));
+    let running = Running::start::<R>(holds);
+    for _ in 0..3 {
+        assert_eq!(rest(&mut running.connect()), "late");
+    }
+}
+
+pub(crate) fn every_address_is_served<R: Runs>() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let (runtime, handle) = R::bind(Options::new([any, any, any])).unwrap();
+    let mut running = Running { handle, thread: Some(spawn(move || R::serve(runtime, Echo::new().0))) };
+    for &address in running.handle.local_addresses() {
+        let mut client = connect(address);
+        client.write_all(b"?").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(rest(&mut client), "?");
+    }
+    running.handle.shutdown(PATIENCE);
+    running.join();
+}
+
+/// A process that has 40 descriptors serves 100 connections that are all open from the start: as some end, others
+/// are accepted.
+pub(crate) fn running_out_of_descriptors_is_survived<R: Runs>() {
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "with_few_descriptors", "--ignored", "--nocapture"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = lines.find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()));
+    let address = address.unwrap().parse().unwrap();
+    let clients: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
+    let answered = clients
+        .into_iter()
+        .all(|mut client| client.write_all(b"!").is_ok() && client.read_exact(&mut [0]).is_ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(answered);
+}
+
+/// The process of the test above.
+pub(crate) fn serve_with_few_descriptors<R: Runs>() {
+    let (runtime, handle) = R::bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
+    println!("listening on {}", handle.local_addresses()[0]);
+    R::serve(runtime, Echo::new().0).unwrap();
+}
+
+#[allow(clippy::disallowed_methods, reason = "a client waits to see that nothing happens")]
+fn pause(millis: u64) {
+    thread::sleep(Duration::from_millis(millis));
+}
+
+/// All of the above for one runtime.
+macro_rules! suite {
+    ($runs:ty: $($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            support::$name::<$runs>();
+        })*
+
+        #[test]
+        #[ignore = "runs only as a process of another test"]
+        fn with_few_descriptors() {
+            support::serve_with_few_descriptors::<$runs>();
+        }
+    };
+    ($runs:ty) => {
+        suite! { $runs:
+            bytes_come_back
+            many_connections_are_kept_apart
+            a_slow_reader_gets_every_byte
+            a_reader_that_stops_stops_the_writer
+            a_half_closed_peer_still_gets_its_answer
+            an_early_answer_outlives_the_upload
+            a_reset_is_a_failure
+            shutdown_says_farewell_and_ends
+            shutdown_ends_although_a_peer_stays
+            abort_ends_at_once
+            a_stop_asked_for_before_serving_counts
+            another_thread_wakes_the_server
+            a_deadline_fires
+            every_address_is_served
+            running_out_of_descriptors_is_survived
+        }
+    };
+}
