@@ -1,0 +1,63 @@
+//! The same bytes, cut differently.
+
+use keepwatch_protocol::Server;
+
+use crate::sim::{Sim, SimError};
+
+/// What came back when bytes were sent to a server.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// All bytes that the server sent.
+    pub bytes: Vec<u8>,
+    /// Whether it ended its side of the stream.
+    pub ended: bool,
+}
+
+impl std::fmt::Debug for Replayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = if self.ended { ", then the end" } else { "" };
+        write!(f, "\"{}\"{end}", self.bytes.escape_ascii())
+    }
+}
+
+/// Sends bytes to a new server in the pieces that `splits` cuts (positions, ascending), and lets it do all that it can
+/// after each piece. No time passes.
+pub fn replay<S: Server>(server: S, bytes: &[u8], splits: &[usize]) -> Result<Replayed, SimError> {
+    let mut sim = Sim::new(server);
+    let client = sim.connect();
+    let mut from = 0;
+    for &to in splits.iter().chain([&bytes.len()]) {
+        let to = to.clamp(from, bytes.len());
+        client.send(&bytes[from..to]);
+        sim.run()?;
+        from = to;
+    }
+    Ok(Replayed { bytes: client.receive(), ended: client.is_ended() })
+}
+
+/// Replays bytes whole, cut in two at every point, and byte by byte, each time to a new server, and returns what came back.
+///
+/// Bytes behind the end of the server's side are sent all the same.
+///
+/// # Panics
+///
+/// This is an assertion: it panics when a split gives an answer other than that of the whole, or an error.
+#[track_caller]
+#[expect(clippy::panic, reason = "an assertion for tests")]
+pub fn every_split<S: Server>(mut server: impl FnMut() -> S, bytes: &[u8]) -> Replayed {
+    let mut answer = |splits: &[usize]| match replay(server(), bytes, splits) {
+        Ok(replayed) => replayed,
+        Err(error) => panic!("split at {splits:?}: {error}"),
+    };
+    let whole = answer(&[]);
+    let bytewise: Vec<usize> = (1..bytes.len()).collect();
+    for splits in (1..bytes.len()).map(|at| vec![at]).chain([bytewise]) {
+        let split = answer(&splits);
+        let at = if splits.len() == 1 { format!("at {}", splits[0]) } else { "everywhere".to_owned() };
+        assert!(
+            split == whole,
+            "split {at}, the answer is\n  {split:?}\nand to the whole it is\n  {whole:?}"
+        );
+    }
+    whole
+}
