@@ -295,7 +295,10 @@ impl ServerConnection {
             }
             Chunk::NeedMore if !input.hung_up() => Ok(Event::NeedMore),
             // The answer that is under way said that it is the last, and the peer may want it.
-            Chunk::NeedMore if self.phase == Phase::Sending => Ok(self.paused(input)),
+            Chunk::NeedMore if self.phase == Phase::Sending => {
+                self.deadline = Instant::NEVER;
+                Ok(self.paused(input))
+            }
             Chunk::NeedMore => Err(Fault::Incomplete),
         }
     }

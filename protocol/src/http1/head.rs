@@ -211,7 +211,7 @@ impl Layout {
     }
 
     /// The way of a head that is whole and has nothing unusual in its grammar; `None` for every other.
-    fn with_httparse(bytes: &[u8], limits: &Limits) -> Option<Result<Self, Fault>> {
+    pub(super) fn with_httparse(bytes: &[u8], limits: &Limits) -> Option<Result<Self, Fault>> {
         let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; 100];
         let mut request = httparse::Request::new(&mut []);
         let httparse::Status::Complete(length) =
@@ -240,7 +240,7 @@ impl Layout {
     }
 
     /// The way of all others.
-    fn with_scan(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Self>, Fault> {
+    pub(super) fn with_scan(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Self>, Fault> {
         let section = SectionLimits {
             method: limits.method_bytes,
             target: limits.target_bytes,

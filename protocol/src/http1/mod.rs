@@ -78,6 +78,8 @@ mod head;
 mod response;
 mod scan;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, Limits, Timeouts};
 pub use connection::ServerConnection;

@@ -249,7 +249,7 @@ impl ServerConnection {
         put_length(out, field);
         let connection = ConnectionField {
             close: !goes_on && !tunnel,
-            keep_alive: goes_on && self.request.http10,
+            keep_alive: goes_on && !tunnel && self.request.http10,
             upgrade: names_upgrade && !self.request.http10,
         };
         put_connection(out, connection);

@@ -1,0 +1,108 @@
+//! What holds for every input.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::head::Layout;
+use super::scan::Scan;
+use super::*;
+
+/// The parts that heads are made of, good ones and bad ones.
+fn head() -> impl Strategy<Value = String> {
+    let line = prop_oneof![
+        10 => Just("GET / HTTP/1.1\r\n"),
+        1 => Just("POST http://a/b?c HTTP/1.0\r\n"),
+        1 => Just("GET /\u{e9} HTTP/1.1\r\n"),
+        1 => Just("GET  / HTTP/1.1\r\n"),
+        1 => Just("GET / HTTP/1.3\r\n"),
+        1 => Just("GET / HTTP/1.1\n"),
+        1 => Just("\r\nOPTIONS * HTTP/1.1\r\n"),
+    ];
+    let field = prop_oneof![
+        10 => "[A-Za-z-]{1,8}:[ \t]{0,2}[ -~\t]{0,8}\r\n",
+        5 => Just("Host: x\r\n".to_string()),
+        1 => "[!-~]{1,3}:? ?[\\x00-\\xff]{0,4}\r?\n",
+        1 => Just("Content-Length: 5\r\n".to_string()),
+        1 => Just("Transfer-Encoding: chunked\r\n".to_string()),
+        1 => Just("Connection: close, upgrade\r\n".to_string()),
+        1 => Just(" folded\r\n".to_string()),
+    ];
+    let end = prop_oneof![9 => Just("\r\n"), 1 => Just("\n"), 1 => Just("")];
+    (line, vec(field, 0..5), end).prop_map(|(line, fields, end)| format!("{line}{}{end}", fields.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn both_ways_of_reading_a_head_agree(head in head(), flip in any::<Option<(prop::sample::Index, u8)>>()) {
+        let mut bytes = head.into_bytes();
+        if let Some((at, byte)) = flip {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let limits = Limits::default();
+        let scanned = Layout::with_scan(&bytes, &mut Scan::request(), &limits);
+        match Layout::with_httparse(&bytes, &limits) {
+            Some(Ok(found)) => prop_assert_eq!(scanned, Ok(Some(found))),
+            Some(Err(fault)) => prop_assert_eq!(scanned, Err(fault)),
+            // It leaves higher minor versions, and all that is wrong or not whole.
+            None => if let Ok(Some(_)) = scanned {
+                prop_assert!(!bytes.windows(10).any(|part| part == b"HTTP/1.1\r\n" || part == b"HTTP/1.0\r\n"));
+            },
+        }
+        let mut scan = Scan::request();
+        let in_parts = (1..=bytes.len())
+            .map(|end| Layout::with_scan(&bytes[..end], &mut scan, &limits))
+            .find(|result| *result != Ok(None));
+        prop_assert_eq!(in_parts.unwrap_or(Ok(None)), scanned);
+    }
+
+    #[test]
+    fn every_split_of_any_bytes_gives_the_same(head in head(), tail in vec(any::<u8>(), 0..20)) {
+        split_with(&[head.as_bytes(), &tail].concat(), &Config::default());
+    }
+
+    #[test]
+    fn chunks_come_back_as_they_were_sent(
+        parts in vec((vec(any::<u8>(), 0..40), prop_oneof![Just(""), Just(";a"), Just(" ; a = \"\\\"\" ")]), 0..12),
+        lengths in vec(1_usize..30, 1..5),
+    ) {
+        let mut wire = Vec::new();
+        let mut payload = Vec::new();
+        for (part, extension) in parts {
+            let head = chunked::ChunkHead::new(part.len());
+            if let Some(size) = head.as_bytes().strip_suffix(b"\r\n") {
+                wire.extend_from_slice(size);
+                wire.extend_from_slice(extension.trim_end().as_bytes());
+                wire.extend_from_slice(b"\r\n");
+                wire.extend_from_slice(&part);
+                wire.extend_from_slice(b"\r\n");
+            }
+            payload.extend(part);
+        }
+        wire.extend_from_slice(b"0\r\n\r\nrest");
+        let (limits, mut decoder, mut received) = (Limits::default(), chunked::Decoder::new(), Vec::new());
+        let (mut taken, mut offered, mut lengths) = (0, 0, lengths.into_iter().cycle());
+        loop {
+            let mut input = Input::new(&mut wire[taken..offered]);
+            let chunk = decoder.decode(&mut input, &limits).unwrap();
+            let consumed = input.consumed();
+            match chunk {
+                chunked::Chunk::Data(data) => received.extend_from_slice(data),
+                chunked::Chunk::End => {
+                    taken += consumed;
+                    break;
+                }
+                chunked::Chunk::NeedMore => {
+                    prop_assert!(offered < wire.len());
+                    offered = wire.len().min(offered + lengths.next().unwrap());
+                }
+                chunked::Chunk::Trailers(fields) => prop_assert!(false, "{fields:?}"),
+            }
+            taken += consumed;
+        }
+        prop_assert_eq!(&wire[taken..], b"rest");
+        prop_assert_eq!(received, payload);
+    }
+}
