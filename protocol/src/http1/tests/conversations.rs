@@ -326,7 +326,7 @@ fn row_5_25_a_drain_closes_idle_connections_and_ends_busy_ones() {
     let mut connection = connection();
     let mut out = Vec::new();
     assert!(connection.is_idle());
-    let mut wire = [&NEXT[..], NEXT].concat();
+    let mut wire = [NEXT, NEXT].concat();
     let mut input = Input::new(&mut wire);
     let (_, exchange) = request!(connection, input, out);
     assert!(!connection.is_idle());

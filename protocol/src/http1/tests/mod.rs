@@ -77,7 +77,7 @@ impl Peer {
                     self.exchange = Some(exchange);
                 }
                 Event::Data(data) => {
-                    let data = String::from_utf8_lossy(data);
+                    let data = data.escape_ascii().to_string();
                     match events.last_mut().filter(|last| last.starts_with("data ")) {
                         Some(last) => last.push_str(&data),
                         None => events.push(format!("data {data}")),

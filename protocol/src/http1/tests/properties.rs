@@ -64,6 +64,23 @@ proptest! {
     }
 
     #[test]
+    fn every_split_of_any_chunks_gives_the_same(
+        parts in vec(prop_oneof![
+            4 => Just("1\r\na\r\n"),
+            4 => Just("A;x=\"y\"\r\n0123456789\r\n"),
+            2 => Just("0\r\n\r\n"),
+            2 => Just("0\r\nX: y\r\n\r\n"),
+            1 => Just("00"),
+            1 => Just(" ;a"),
+            1 => Just("\r\n"),
+            1 => Just("\n"),
+            1 => Just("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ], 0..8),
+    ) {
+        split_with(chunked(&parts.concat()).as_bytes(), &Config::default());
+    }
+
+    #[test]
     fn chunks_come_back_as_they_were_sent(
         parts in vec((vec(any::<u8>(), 0..40), prop_oneof![Just(""), Just(";a"), Just(" ; a = \"\\\"\" ")]), 0..12),
         lengths in vec(1_usize..30, 1..5),
