@@ -109,6 +109,10 @@ impl ServerConnection {
 
     /// Takes the next event from the input. Call it until it says `NeedMore`, `Paused` or `Closed`.
     ///
+    /// Bodies are taken as they come. A head, and a trailer section, is taken when it is whole: until then the caller keeps it,
+    /// and has room for [`head_bytes`](super::Limits::head_bytes). What is not taken has to be offered again, in front of what
+    /// follows. The deadlines of heads and bodies run on while the caller holds input back.
+    ///
     /// # Errors
     ///
     /// The peer broke a rule. The answer is in `out` if one could be given; see [`RecvError`].
@@ -145,16 +149,17 @@ impl ServerConnection {
         })
     }
 
-    /// Makes the current response, or the next, the last. An idle connection can be closed at once.
+    /// Makes the current response, or the next if its head was sent already, the last. An [idle](Self::is_idle) connection can
+    /// be closed at once; when it is given no bytes, [`recv`](Self::recv) says so.
     pub fn close_after_this(&mut self) {
         self.closing = true;
     }
 
     /// Whether no request is under way, not even a part of its head.
     pub fn is_idle(&self) -> bool {
-        match &self.reading {
-            Reading::Head { decoder, .. } => self.phase == Phase::Idle && decoder.is_fresh(),
-            _ => false,
+        match (self.phase, &self.reading) {
+            (Phase::Idle, Reading::Head { decoder, .. }) => decoder.is_fresh(),
+            (phase, _) => phase == Phase::Answered,
         }
     }
 
@@ -345,6 +350,10 @@ impl ServerConnection {
     fn next_request(&mut self, now: Now) {
         self.phase = Phase::Idle;
         self.reading = Reading::Head { decoder: HeadDecoder::new(), empty_lines: 0 };
+        self.wait_for_request(now);
+    }
+
+    fn wait_for_request(&mut self, now: Now) {
         self.timer = Timer::KeepAlive;
         self.deadline = now.instant + self.config.timeouts.keep_alive;
     }

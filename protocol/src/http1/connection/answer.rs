@@ -177,8 +177,9 @@ impl ServerConnection {
         exchange: Exchange,
         fields: &[(&str, &[u8])],
         out: &mut impl Sink,
-        _now: Now,
+        now: Now,
     ) -> Result<(), Refused<Exchange>> {
+        let _ = now; // a 101 needs no Date, and the machine no deadline from here on
         if let Err(error) = self.check_upgrade(&exchange, fields) {
             return Err(Refused { token: exchange, error });
         }
@@ -308,6 +309,7 @@ impl ServerConnection {
             self.next_request(now);
         } else {
             self.phase = Phase::Answered;
+            self.wait_for_request(now);
         }
     }
 

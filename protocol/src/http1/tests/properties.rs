@@ -122,4 +122,93 @@ proptest! {
         prop_assert_eq!(&wire[taken..], b"rest");
         prop_assert_eq!(received, payload);
     }
+
+    #[test]
+    fn any_calls_keep_what_was_promised(steps in vec((0_u8..14, 0_u64..40), 1..80)) {
+        let wire = [
+            &b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"[..],
+            b"POST /b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n",
+            &[b'b'; 30],
+            b"HEAD /c HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            b"PUT /d HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n",
+            b"GET /e HTTP/1.0\r\n\r\nnot a request\r\n",
+        ]
+        .concat();
+        let mut connection = ServerConnection::new(Arc::default(), Now::default());
+        let (mut taken, mut offered, mut now) = (0, 0, Now::default());
+        let (mut exchanges, mut bodies) = (Vec::new(), Vec::new());
+        let (mut requests, mut finals, mut ended) = (0, 0, false);
+        for (step, amount) in steps {
+            let mut out = Vec::new();
+            let mut may_answer = true;
+            match step {
+                0..=5 => {
+                    offered = wire.len().min(offered + amount as usize);
+                    let mut bytes = wire[taken..offered].to_vec();
+                    let mut input = if step == 5 { Input::last(&mut bytes) } else { Input::new(&mut bytes) };
+                    match connection.recv(&mut input, &mut out, now) {
+                        Ok(Event::Request(_, exchange)) => {
+                            requests += 1;
+                            exchanges.push(exchange);
+                        }
+                        Ok(Event::Closed) => prop_assert_eq!(connection.disposition(), Disposition::Finish),
+                        Ok(Event::Data(data)) => prop_assert!(!data.is_empty()),
+                        Ok(_) => prop_assert!(out.is_empty()),
+                        Err(error) => prop_assert_eq!(
+                            connection.disposition(),
+                            if error.answered { Disposition::Finish } else { Disposition::Abort }
+                        ),
+                    }
+                    taken += input.consumed();
+                }
+                6 => {
+                    now = now.later(core::time::Duration::from_secs(amount));
+                    let expired = connection.on_deadline(&mut out, now);
+                    prop_assert!(connection.deadline().is_none_or(|deadline| deadline > now.instant));
+                    prop_assert!(expired.is_none() || connection.wants_close());
+                }
+                7 => connection.close_after_this(),
+                8 => {
+                    if let Some(exchange) = exchanges.last() {
+                        let _ = connection.proceed(exchange, &mut out);
+                        let _ = connection.inform(exchange, StatusCode::EARLY_HINTS, &[], &mut out);
+                    }
+                    may_answer = false;
+                }
+                9 | 10 => if let Some(exchange) = exchanges.pop() {
+                    let length = [BodyLength::Empty, BodyLength::Known(amount), BodyLength::Unknown];
+                    let head = ResponseHead { status: StatusCode::OK, fields: &[], length: length[(amount % 3) as usize] };
+                    match connection.respond(exchange, &head, &mut out, now) {
+                        Ok(body) => bodies.push(body),
+                        Err(refused) => prop_assert_eq!((refused.error, out.len()), (SendError::Stale, 0)),
+                    }
+                },
+                11 => if let Some(body) = bodies.last_mut() {
+                    let before = connection.disposition();
+                    let sent = connection.data(body, &[b'x'; 64][..amount as usize], &mut out);
+                    prop_assert!(sent.is_ok() || out.is_empty());
+                    prop_assert_eq!(connection.disposition(), before);
+                    out.clear();
+                },
+                12 => if let Some(body) = bodies.pop() {
+                    if let Err(refused) = connection.finish(body, &mut out, now) {
+                        prop_assert!(out.is_empty());
+                        bodies.push(refused.token);
+                    }
+                    out.clear();
+                },
+                _ => if let Some(exchange) = exchanges.pop() {
+                    let result = connection.upgrade(exchange, &[], &mut out, now);
+                    prop_assert!(result.is_ok() || out.is_empty());
+                },
+            }
+            let text = core::str::from_utf8(&out).unwrap();
+            finals += usize::from(may_answer) * text.matches("HTTP/1.1 ").count();
+            // At most one answer for each request, and one more for what was none.
+            prop_assert!(finals <= requests + 1, "{} for {}", finals, requests);
+            prop_assert!(!ended || out.is_empty(), "{text} after the end");
+            ended = connection.disposition() != Disposition::Open;
+            prop_assert!(!ended || connection.deadline().is_none());
+        }
+    }
 }

@@ -143,6 +143,18 @@ fn an_answer_under_way_has_no_deadline() {
 }
 
 #[test]
+fn an_answer_before_the_end_is_told_starts_the_idle_time() {
+    let mut clocked = Clocked::new();
+    let mut wire = NEXT.to_vec();
+    let event = clocked.connection.recv(&mut Input::new(&mut wire), &mut clocked.out, clocked.now);
+    let Ok(Event::Request(_, exchange)) = event else { panic!() };
+    clocked.exchange = Some(exchange);
+    clocked.answer();
+    assert!(clocked.connection.is_idle());
+    clocked.expires(seconds(75), Timer::KeepAlive, FINISH, "");
+}
+
+#[test]
 fn row_5_24_a_deadline_ends_the_connection_for_good() {
     let mut clocked = Clocked::new();
     clocked.receive("G").wait(seconds(10));
