@@ -131,6 +131,7 @@ impl Decoder {
         let mut pieces = [(0_usize, 0_usize); PIECES];
         let mut count = 0;
         let mut at = 0;
+        let mut behind_last_piece = (self.clone(), 0);
         let bytes = input.bytes();
         while let Some(&byte) = bytes.get(at) {
             if let State::Data { left } = self.state {
@@ -144,15 +145,15 @@ impl Decoder {
                 at += here;
                 let left = left - here as u64;
                 self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+                behind_last_piece = (self.clone(), at);
                 continue;
             }
-            let before = self.clone();
             match self.framing(byte, limits) {
                 Ok(()) => at += 1,
                 Err(fault) if count == 0 => return Err(fault),
                 // What came before is good and is given first, as it would be had it come alone.
                 Err(_) => {
-                    *self = before;
+                    (*self, at) = behind_last_piece;
                     break;
                 }
             }

@@ -70,7 +70,8 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// From the first byte of a head to its end. Then it is answered 408. Default: 10 s.
     pub head: Duration,
-    /// Between two parts of a request's body. Then it is answered 408. Default: 30 s.
+    /// Between two parts of a request's body, also while its client waits for `100 Continue`. Then it is answered 408, or
+    /// the connection is aborted if a response is under way already. Default: 30 s.
     pub body_idle: Duration,
     /// A body may be this late before its rate counts. Default: 20 s.
     pub body_grace: Duration,

@@ -13,9 +13,10 @@
 //! | --- | --- | --- |
 //! | `Idle` | a request's head | `Open` |
 //! | `Open` | `respond`; `upgrade` | `Sending`; `Upgraded` |
-//! | `Sending` | `finish` | `Answered` if the request's end was not told yet; `Idle`, or `Over` when the connection ends |
-//! | `Answered` | the end of the request | `Idle`, or `Over` |
-//! | any but the last three | a peer's fault, a deadline | `Failed`, `Over` |
+//! | `Sending` | `finish` | `Idle`; `Answered` if the end of the request was not told yet; `Over` if this was the last; `Upgraded` after a 2xx to CONNECT |
+//! | `Answered` | `EndOfRequest` | `Idle` |
+//! | `Idle` | the end of the input; a deadline without a byte | `Over` |
+//! | `Idle`, `Open`, `Sending` | a peer's fault, another deadline | `Failed` |
 //! | `Over`, `Upgraded`, `Failed` | nothing | |
 //!
 //! An answer that begins before the request was read to its end says `Connection: close`, and the connection is `Over` when
@@ -32,8 +33,7 @@ use super::chunked::{Chunk, Decoder};
 use super::config::Config;
 use super::error::{Fault, RecvError};
 use super::exchange::{Disposition, Event, Exchange, Expired, Timer};
-use super::head::{Layout, RequestBody, Version};
-use super::scan::Scan;
+use super::head::{HeadDecoder, RequestBody, Version};
 use crate::input::Input;
 use crate::output::Sink;
 use crate::time::{Instant, Now};
@@ -73,7 +73,7 @@ struct Request {
 
 #[derive(Debug)]
 enum Reading {
-    Head { scan: Scan, empty_lines: u8 },
+    Head { decoder: HeadDecoder, empty_lines: u8 },
     Length { left: u64, rate: Instant },
     Chunked { decoder: Decoder, rate: Instant },
     Ended,
@@ -98,7 +98,7 @@ impl ServerConnection {
         Self {
             config,
             deadline,
-            reading: Reading::Head { scan: Scan::request(), empty_lines: 0 },
+            reading: Reading::Head { decoder: HeadDecoder::new(), empty_lines: 0 },
             sequence: 0,
             phase: Phase::Idle,
             timer: Timer::FirstByte,
@@ -108,6 +108,10 @@ impl ServerConnection {
     }
 
     /// Takes the next event from the input. Call it until it says `NeedMore`, `Paused` or `Closed`.
+    ///
+    /// Bodies are taken as they come. A head, and a trailer section, is taken when it is whole: until then the caller keeps it,
+    /// and has room for [`head_bytes`](super::Limits::head_bytes). What is not taken has to be offered again, in front of what
+    /// follows. The deadlines of heads and bodies run on while the caller holds input back.
     ///
     /// # Errors
     ///
@@ -145,16 +149,17 @@ impl ServerConnection {
         })
     }
 
-    /// Makes the current response, or the next, the last. An idle connection can be closed at once.
+    /// Makes the current response, or the next if its head was sent already, the last. An [idle](Self::is_idle) connection can
+    /// be closed at once; when it is given no bytes, [`recv`](Self::recv) says so.
     pub fn close_after_this(&mut self) {
         self.closing = true;
     }
 
     /// Whether no request is under way, not even a part of its head.
     pub fn is_idle(&self) -> bool {
-        match &self.reading {
-            Reading::Head { scan, .. } => self.phase == Phase::Idle && scan.is_fresh(),
-            _ => false,
+        match (self.phase, &self.reading) {
+            (Phase::Idle, Reading::Head { decoder, .. }) => decoder.is_fresh(),
+            (phase, _) => phase == Phase::Answered,
         }
     }
 
@@ -199,9 +204,9 @@ impl ServerConnection {
     }
 
     fn read_head<'b>(&mut self, input: &mut Input<'b>, now: Now) -> Result<Event<'b>, Fault> {
-        let Reading::Head { scan, empty_lines } = &mut self.reading else { return Ok(Event::NeedMore) };
+        let Reading::Head { decoder, empty_lines } = &mut self.reading else { return Ok(Event::NeedMore) };
         let Config { limits, timeouts } = &*self.config;
-        if scan.is_fresh() {
+        if decoder.is_fresh() {
             // They start no head, and so extend no deadline.
             while let [b'\r', b'\n', ..] = input.bytes() {
                 if *empty_lines >= limits.leading_empty_lines {
@@ -227,10 +232,9 @@ impl ServerConnection {
                 self.deadline = now.instant + timeouts.head;
             }
         }
-        let Some(layout) = Layout::find(input.bytes(), scan, limits)? else {
+        let Some(head) = decoder.decode(input, limits)? else {
             return if input.hung_up() { Err(Fault::Incomplete) } else { Ok(Event::NeedMore) };
         };
-        let head = layout.view(input.take(layout.length));
         let facts = head.facts();
         self.request = Request {
             http10: facts.version == Version::Http10,
@@ -295,7 +299,10 @@ impl ServerConnection {
             }
             Chunk::NeedMore if !input.hung_up() => Ok(Event::NeedMore),
             // The answer that is under way said that it is the last, and the peer may want it.
-            Chunk::NeedMore if self.phase == Phase::Sending => Ok(self.paused(input)),
+            Chunk::NeedMore if self.phase == Phase::Sending => {
+                self.deadline = Instant::NEVER;
+                Ok(self.paused(input))
+            }
             Chunk::NeedMore => Err(Fault::Incomplete),
         }
     }
@@ -342,7 +349,11 @@ impl ServerConnection {
     /// The exchange is over and the connection goes on.
     fn next_request(&mut self, now: Now) {
         self.phase = Phase::Idle;
-        self.reading = Reading::Head { scan: Scan::request(), empty_lines: 0 };
+        self.reading = Reading::Head { decoder: HeadDecoder::new(), empty_lines: 0 };
+        self.wait_for_request(now);
+    }
+
+    fn wait_for_request(&mut self, now: Now) {
         self.timer = Timer::KeepAlive;
         self.deadline = now.instant + self.config.timeouts.keep_alive;
     }

@@ -124,6 +124,8 @@ impl fmt::Display for Fault {
     }
 }
 
+impl core::error::Error for Fault {}
+
 /// A request that cannot be gone on with. Fatal and sticky: the same error comes back from every later call.
 ///
 /// If `answered`, the whole response is in the output: write it and finish the connection. If not, a response was under way

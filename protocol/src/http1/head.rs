@@ -1,8 +1,13 @@
 //! Request heads: found, validated and seen as views (RFC 9112 sections 2 to 5).
 //!
-//! A head that is there whole goes once through httparse and then through what httparse lets pass. Any other, and any that
-//! this refuses, goes through [`Scan`], which knows where it stopped and alone decides what is wrong. The first accepts
-//! nothing that the second does not; tests hold them to it.
+//! ```text
+//!   decode ──► whole at first sight? ──► httparse, and what it lets pass ──┬─ valid ──► what the fields mean ──► RequestHead
+//!                                                                        └─ else ┐         ▲
+//!              seen in part before ─────────────────────────────────────────────► Scan ─────┘
+//! ```
+//!
+//! [`Scan`] knows where it stopped, and alone decides what is wrong. The way through httparse is only quicker: it accepts
+//! nothing that the other does not, and tests hold them to it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -14,6 +19,60 @@ use super::error::Fault;
 use super::fields::{Field, Fields};
 use super::framing::{Facts, absolute};
 use super::scan::{Scan, SectionLimits, TARGET, is};
+use crate::input::Input;
+
+/// Finds a request's head in bytes that come in parts: each byte is looked at once, and the first that is impossible is
+/// an error.
+///
+/// This is the part of [`ServerConnection`](super::ServerConnection) that reads heads, for use by itself. It takes no empty
+/// lines before a head.
+///
+/// ```
+/// use keepwatch_protocol::Input;
+/// use keepwatch_protocol::http1::{HeadDecoder, Limits};
+///
+/// let mut wire = *b"GET /a?b HTTP/1.1\r\nHost: example\r\n\r\nrest";
+/// let (limits, mut decoder) = (Limits::default(), HeadDecoder::new());
+/// assert!(decoder.decode(&mut Input::new(&mut wire[..20]), &limits)?.is_none());
+/// let mut input = Input::new(&mut wire);
+/// let head = decoder.decode(&mut input, &limits)?.expect("it is whole");
+/// assert_eq!((head.method(), head.path(), head.query()), ("GET", "/a", Some("b")));
+/// assert_eq!(input.bytes(), b"rest");
+/// # Ok::<(), keepwatch_protocol::http1::Fault>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeadDecoder {
+    scan: Scan,
+}
+
+impl Default for HeadDecoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HeadDecoder {
+    /// Before the first byte of a head.
+    pub const fn new() -> Self {
+        Self { scan: Scan::request() }
+    }
+
+    /// Whether no byte of the head was seen yet.
+    pub const fn is_fresh(&self) -> bool {
+        self.scan.is_fresh()
+    }
+
+    /// Takes the head, once it is whole; until then nothing is taken, and the same bytes are to be given again with more
+    /// behind them. After a head, or a fault, the decoder is of no further use.
+    pub fn decode<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        limits: &Limits,
+    ) -> Result<Option<RequestHead<'b>>, Fault> {
+        let layout = Layout::find(input.bytes(), &mut self.scan, limits)?;
+        Ok(layout.map(|layout| layout.view(input.take(layout.length))))
+    }
+}
 
 /// The version of a message. A minor version above 1 counts as 1.1 (RFC 9110 section 6.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,7 +251,7 @@ pub(super) struct Layout {
     method: usize,
     target: usize,
     /// The length of the whole head.
-    pub(super) length: usize,
+    length: usize,
     facts: Facts,
 }
 
@@ -201,7 +260,7 @@ const VERSION_LENGTH: usize = 8;
 
 impl Layout {
     /// Looks for a complete head at the front of `bytes`, going on from `scan`.
-    pub(super) fn find(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Self>, Fault> {
+    fn find(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Self>, Fault> {
         if scan.is_fresh() {
             if let Some(found) = Self::with_httparse(bytes, limits) {
                 return found.map(Some);
@@ -211,7 +270,7 @@ impl Layout {
     }
 
     /// The way of a head that is whole and has nothing unusual in its grammar; `None` for every other.
-    fn with_httparse(bytes: &[u8], limits: &Limits) -> Option<Result<Self, Fault>> {
+    pub(super) fn with_httparse(bytes: &[u8], limits: &Limits) -> Option<Result<Self, Fault>> {
         let mut fields = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; 100];
         let mut request = httparse::Request::new(&mut []);
         let httparse::Status::Complete(length) =
@@ -240,7 +299,7 @@ impl Layout {
     }
 
     /// The way of all others.
-    fn with_scan(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Self>, Fault> {
+    pub(super) fn with_scan(bytes: &[u8], scan: &mut Scan, limits: &Limits) -> Result<Option<Self>, Fault> {
         let section = SectionLimits {
             method: limits.method_bytes,
             target: limits.target_bytes,
@@ -275,7 +334,7 @@ impl Layout {
     }
 
     /// The head itself, of the bytes that were looked at.
-    pub(super) fn view<'b>(&self, head: &'b [u8]) -> RequestHead<'b> {
+    fn view<'b>(&self, head: &'b [u8]) -> RequestHead<'b> {
         let target_at = self.method + 1;
         RequestHead {
             method: text(head.get(..self.method).unwrap_or_default()),

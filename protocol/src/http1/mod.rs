@@ -16,6 +16,8 @@
 //! that comes too late is [`SendError::Stale`]. A request is answered at any time after its head came: while its body comes, a
 //! minute later, or never (then a [deadline](Timeouts::handler) answers it). Requests that are pipelined wait in the input.
 //!
+//! **Parts.** [`HeadDecoder`], [`chunked::Decoder`] and [`chunked::ChunkHead`] are of use by themselves.
+//!
 //! **Errors.** What the peer did wrong is a [`RecvError`]: fatal, sticky, and answered by the machine. What the caller did wrong
 //! is a [`SendError`]: nothing was written, and the token comes back. Nothing here panics on either.
 //!
@@ -78,12 +80,14 @@ mod head;
 mod response;
 mod scan;
 mod status;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, Limits, Timeouts};
 pub use connection::ServerConnection;
 pub use error::{Fault, RecvError, Refused, SendError};
 pub use exchange::{BodyTx, Disposition, Event, Exchange, Expired, Timer};
 pub use fields::{Field, Fields, FieldsIter};
-pub use head::{OwnedRequestHead, RequestBody, RequestHead, Version};
+pub use head::{HeadDecoder, OwnedRequestHead, RequestBody, RequestHead, Version};
 pub use response::{BodyFrame, BodyLength, ResponseHead};
 pub use status::StatusCode;

@@ -177,8 +177,9 @@ impl ServerConnection {
         exchange: Exchange,
         fields: &[(&str, &[u8])],
         out: &mut impl Sink,
-        _now: Now,
+        now: Now,
     ) -> Result<(), Refused<Exchange>> {
+        let _ = now; // a 101 needs no Date, and the machine no deadline from here on
         if let Err(error) = self.check_upgrade(&exchange, fields) {
             return Err(Refused { token: exchange, error });
         }
@@ -249,7 +250,7 @@ impl ServerConnection {
         put_length(out, field);
         let connection = ConnectionField {
             close: !goes_on && !tunnel,
-            keep_alive: goes_on && self.request.http10,
+            keep_alive: goes_on && !tunnel && self.request.http10,
             upgrade: names_upgrade && !self.request.http10,
         };
         put_connection(out, connection);
@@ -308,6 +309,7 @@ impl ServerConnection {
             self.next_request(now);
         } else {
             self.phase = Phase::Answered;
+            self.wait_for_request(now);
         }
     }
 
