@@ -16,6 +16,8 @@
 mod accept;
 mod clock;
 mod control;
+#[cfg(feature = "daemon")]
+pub mod daemon;
 mod io;
 mod options;
 

@@ -56,9 +56,8 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        let mut websocket = websocket::Config::default();
         // A value of 1 MiB in base64, and the rest of the message.
-        websocket.message_bytes = 2 << 20;
+        let websocket = websocket::Config { message_bytes: 2 << 20, ..websocket::Config::default() };
         Self {
             hold: Duration::from_secs(60),
             coalesce: Duration::from_millis(5),

@@ -61,7 +61,17 @@ pub(crate) enum Hold {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Continue {
     pub(crate) at: Revision,
-    pub(crate) after: String,
+    pub(crate) after: Key,
+}
+
+impl Continue {
+    pub(crate) const WHAT: &'static str = "continue is what the page before this one said";
+
+    pub(crate) fn parse(token: &str, config: &Config) -> Option<Self> {
+        let (at, after) = token.split_once('.')?;
+        let at = decimal(at.as_bytes()).and_then(Revision::new)?;
+        Some(Self { at, after: Key::new(after, config.key_bytes).ok()? })
+    }
 }
 
 /// The condition of a write (RFC 9110 section 13.1).
@@ -198,24 +208,17 @@ fn key_call(head: &RequestHead<'_>, key: &str, config: &Config) -> Result<Call, 
 
 fn list_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> {
     let mut query = Query::parse(head.query())?;
-    let prefix = query.take("prefix")?.unwrap_or_default();
-    let limit = match query.take("limit")? {
+    let prefix = query.take("prefix").unwrap_or_default();
+    let limit = match query.take("limit") {
         None => config.list_items,
         Some(text) => match decimal(text.as_bytes()) {
             Some(limit) if limit > 0 => usize::try_from(limit).unwrap_or(usize::MAX).min(config.list_items),
             _ => return Err(bad("limit is a number of items, from 1")),
         },
     };
-    let from = match query.take("continue")? {
+    let from = match query.take("continue") {
         None => None,
-        Some(text) => {
-            let parts = text.split_once('.');
-            let revision = |text: &str| decimal(text.as_bytes()).and_then(Revision::new);
-            match parts.and_then(|(at, after)| Some(Continue { at: revision(at)?, after: after.into() })) {
-                Some(from) => Some(from),
-                None => return Err(bad("continue is what the page before this one said")),
-            }
-        }
+        Some(token) => Some(Continue::parse(&token, config).ok_or_else(|| bad(Continue::WHAT))?),
     };
     query.end()?;
     Ok(Call::List { prefix, limit, from })
@@ -234,14 +237,14 @@ fn announce(id: &str) -> Result<Call, Refusal> {
 
 fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> {
     let mut query = Query::parse(head.query())?;
-    let (key, prefix) = (query.take("key")?, query.take("prefix")?);
-    let since = query.take("since")?;
-    let initial = match query.take("initial")?.as_deref() {
+    let (key, prefix) = (query.take("key"), query.take("prefix"));
+    let since = query.take("since");
+    let initial = match query.take("initial").as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => return Err(bad("initial is true or false")),
     };
-    let wait = match query.take("wait")? {
+    let wait = match query.take("wait") {
         None => None,
         Some(text) => Some(duration(&text).ok_or_else(|| bad("wait is digits and ms, s or m: 30s"))?),
     };
@@ -352,7 +355,8 @@ fn same_origin(head: &RequestHead<'_>, config: &Config) -> Result<(), Refusal> {
     let mut origins = head.fields().all("origin");
     let Some(origin) = origins.next() else { return Ok(()) };
     let one = origins.next().is_none();
-    if one && (is_origin_of(origin, head.authority()) || config.origins.iter().any(|o| o.as_bytes() == origin))
+    if one
+        && (is_origin_of(origin, head.authority()) || config.origins.iter().any(|o| o.as_bytes() == origin))
     {
         return Ok(());
     }
@@ -395,9 +399,9 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    fn take(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+    fn take(&mut self, name: &str) -> Option<String> {
         let found = self.0.iter().position(|(other, _)| other == name);
-        Ok(found.map(|index| self.0.swap_remove(index).1))
+        found.map(|index| self.0.swap_remove(index).1)
     }
 
     /// What is left is a parameter that the path does not have: more likely a typing error than meant to be ignored.

@@ -146,6 +146,9 @@ mod tests {
             a.say(line);
         }
         assert!(b.poll());
-        assert_eq!((b.line(2), b.line(3), b.line(4), b.line(5)), (Err(Missed), Ok(Some(&b"4"[..])), Ok(Some(&b"5"[..])), Ok(None)));
+        assert_eq!(
+            (b.line(2), b.line(3), b.line(4), b.line(5)),
+            (Err(Missed), Ok(Some(&b"4"[..])), Ok(Some(&b"5"[..])), Ok(None))
+        );
     }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use keepwatch_protocol::Sink;
 use keepwatch_protocol::http1::chunked::ChunkHead;
 use keepwatch_protocol::sse;
-use keepwatch_protocol::websocket::frame::FrameHead;
 use keepwatch_protocol::websocket::Opcode;
+use keepwatch_protocol::websocket::frame::FrameHead;
 
 use crate::change::Change;
 use crate::encoding::{Encoder, EncodingId, Encodings, TooManyEncodings};
@@ -46,7 +46,7 @@ impl Surfaces {
     }
 
     /// The encoding of the frames that look like this.
-    pub(crate) fn encoding(&self, look: Look) -> EncodingId {
+    pub(crate) fn encoding(self, look: Look) -> EncodingId {
         match look {
             Look::Lines { .. } => self.lines,
             Look::Events { .. } => self.events,

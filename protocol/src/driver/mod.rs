@@ -251,7 +251,9 @@ impl<S: Server> Driver<S> {
     pub fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, now: Now) -> Fill {
         match self.shell(id) {
             None => return Fill::Nothing,
-            Some(shell) if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) => return Fill::Nothing,
+            Some(shell) if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) => {
+                return Fill::Nothing;
+            }
             Some(shell) if shell.transform.is_some() => {
                 let fill = self.pull_transformed(id, now);
                 if let Some(wire) = self.shells[id.slot()].buffers.as_ref().map(|b| &b.wire) {
@@ -328,7 +330,9 @@ impl<S: Server> Driver<S> {
 
     /// What a connection wants now. It may change with each call that names the connection.
     pub fn wants(&self, id: ConnectionId) -> Wants {
-        let Some(shell) = self.shells.get(id.slot()).filter(|shell| shell.is(id)) else { return Wants::default() };
+        let Some(shell) = self.shells.get(id.slot()).filter(|shell| shell.is(id)) else {
+            return Wants::default();
+        };
         if shell.phase == Phase::Closing {
             return Wants { close: !shell.flags.has(Flag::Leased), ..Wants::default() };
         }

@@ -221,6 +221,7 @@ impl Buffers {
 
 /// Buffers between two uses: so many boxes, and none that grew large.
 pub(super) struct Pool {
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled: connections hold a pointer")]
     boxes: Vec<Box<Buffers>>,
     mark: usize,
 }

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::shell::{Flag, Phase};
 use super::Driver;
+use super::shell::{Flag, Phase};
 use crate::output::{SendQueue, Slices};
 use crate::server::{Closed, ConnectionId, Fill, Server};
 use crate::time::Now;

@@ -1,7 +1,7 @@
 //! Driving by readiness: one turn over the connections that have something to do.
 
-use super::shell::{Flag, Phase};
 use super::Driver;
+use super::shell::{Flag, Phase};
 use crate::output::Slices;
 use crate::server::{ConnectionId, Fill, Server};
 use crate::time::Now;
@@ -161,17 +161,14 @@ impl<S: Server> Driver<S> {
             }
             match sockets.write(id, slices.parts()) {
                 Io::Done(count) => {
-                    drop(slices);
                     wrote |= count > 0;
                     budget = budget.saturating_sub(count.max(1));
                     self.wrote(id, count, now);
                 }
                 Io::Blocked => {
-                    drop(slices);
                     self.shells[id.slot()].flags.clear(Flag::Writable);
                 }
                 Io::Failed => {
-                    drop(slices);
                     self.failed(id, now);
                 }
             }

@@ -75,7 +75,7 @@ pub(super) struct Delivery {
 /// Whom a plan is for, and what it is made from.
 struct To<'a> {
     view: &'a mut View,
-    surfaces: &'a Surfaces,
+    surfaces: Surfaces,
     watcher: WatcherId,
     look: Look,
 }
@@ -120,12 +120,14 @@ impl Delivery {
     pub(super) fn plan(
         &mut self,
         view: &mut View,
-        surfaces: &Surfaces,
+        surfaces: Surfaces,
         index: &mut Index<Watcher>,
         watcher: WatcherId,
         look: Look,
     ) -> Planned {
-        let Some(Watcher { behind: Some(from), .. }) = index.get(watcher).copied() else { return Planned::All };
+        let Some(Watcher { behind: Some(from), .. }) = index.get(watcher).copied() else {
+            return Planned::All;
+        };
         if from < view.log().floor() {
             return Planned::Compacted;
         }
@@ -190,9 +192,10 @@ impl Delivery {
         let encoding = to.surfaces.encoding(to.look);
         let Some((encoded, index)) = to.view.encode(at, encoding) else { return };
         let bare = to.look.is_bare();
-        let length = match bare {
-            true => chunk_payload(encoded.frame_bytes(index)).len(),
-            false => encoded.frames(index..index + frames).len(),
+        let length = if bare {
+            chunk_payload(encoded.frame_bytes(index)).len()
+        } else {
+            encoded.frames(index..index + frames).len()
         };
         let start = self.heads.len();
         to.look.put_head(length, &mut self.heads);
@@ -252,7 +255,12 @@ impl Delivery {
                 rest = Some(outgoing);
             }
             let next = run.at.plus(whole + usize::from(into > 0));
-            set_cursor(index, view, run.watcher, if whole + 1 == run.frames && into > 0 { run.next } else { next });
+            set_cursor(
+                index,
+                view,
+                run.watcher,
+                if whole + 1 == run.frames && into > 0 { run.next } else { next },
+            );
             break;
         }
         self.clear();
@@ -267,7 +275,9 @@ impl Delivery {
         if let Some((bytes, range)) = run.shared(view) {
             let range = match run.frame_ends(view) {
                 Some(ends) if run.frames > 1 => {
-                    let end_of = |index: usize| index.checked_sub(1).and_then(|i| ends.get(i)).copied().unwrap_or(range.start);
+                    let end_of = |index: usize| {
+                        index.checked_sub(1).and_then(|i| ends.get(i)).copied().unwrap_or(range.start)
+                    };
                     end_of(from)..end_of(to)
                 }
                 _ => range,
@@ -300,7 +310,9 @@ impl Run {
         if self.frames == 1 {
             return (0, bytes);
         }
-        let (Some((_, range)), Some(ends)) = (self.shared(view), self.frame_ends(view)) else { return (0, bytes) };
+        let (Some((_, range)), Some(ends)) = (self.shared(view), self.frame_ends(view)) else {
+            return (0, bytes);
+        };
         let end = range.start + bytes;
         let whole = ends.partition_point(|frame_end| *frame_end <= end);
         let start = whole.checked_sub(1).and_then(|index| ends.get(index)).copied().unwrap_or(range.start);

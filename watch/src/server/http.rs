@@ -1,6 +1,8 @@
 //! HTTP: requests that are understood, and the answers that are no stream.
 
-use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, RequestBody, ResponseHead, StatusCode};
+use keepwatch_protocol::http1::{
+    BodyTx, Disposition, Event, Exchange, RequestBody, ResponseHead, StatusCode,
+};
 use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
 
 use super::connection::{Activity, Connection, Protocol};
@@ -103,11 +105,12 @@ impl Connection {
                         Err(refusal) => self.refuse(core, exchange, &refusal, out, now),
                     }
                 }
-                Ok(Event::Data(data)) => match &mut receiving {
-                    Some(Receiving { call: Call::Put { .. }, body, .. }) => body.extend_from_slice(data),
+                Ok(Event::Data(data)) => {
                     // Nothing else has a use for a body (RFC 9110 section 9.3).
-                    _ => {}
-                },
+                    if let Some(Receiving { call: Call::Put { .. }, body, .. }) = &mut receiving {
+                        body.extend_from_slice(data);
+                    }
+                }
                 Ok(Event::Trailers(_)) => {}
                 Ok(Event::EndOfRequest) => {
                     if let Some(Receiving { exchange, call, body }) = receiving.take() {
@@ -173,7 +176,10 @@ impl Connection {
                 }
                 Err(current) => self.conflict(core, exchange, current, out, now),
             },
-            Call::List { prefix, limit, from } => self.list(core, exchange, prefix, limit, from, out, now),
+            Call::List { prefix, limit, from } => {
+                let list = ListBody::new(core, prefix, limit, from);
+                self.list(core, exchange, list, out, now);
+            }
             Call::Watch { watch, hold } => match hold {
                 Hold::LongPoll(wait) => self.hold(core, exchange, watch, wait, out, now),
                 Hold::Lines | Hold::Events => self.start_stream(core, exchange, watch, hold, out, now),
@@ -359,28 +365,14 @@ impl Connection {
         &mut self,
         core: &mut Core<S>,
         exchange: Exchange,
-        prefix: String,
-        limit: usize,
-        from: Option<Continue>,
+        mut list: ListBody,
         out: &mut SendQueue,
         now: Now,
     ) {
-        let (at, after) = match from {
-            None => (core.view.revision(), None),
-            Some(from) => match Key::new(&from.after, core.config.key_bytes) {
-                Ok(after) => (from.at, Some(after)),
-                Err(error) => {
-                    let refusal = Refusal::new(StatusCode::BAD_REQUEST, error);
-                    return self.refuse(core, exchange, &refusal, out, now);
-                }
-            },
-        };
-        if let Err(error) = core.view.log().check(at) {
+        if let Err(error) = core.view.log().check(list.at) {
             let body = shapes::error(&error.to_string(), Some(core.view.revision()));
             return self.answer(exchange, StatusCode::GONE, &[JSON, NO_STORE], &body, out, now);
         }
-        let mut list =
-            ListBody { prefix, at, after, items: limit, bytes: core.config.list_bytes, begun: false };
         let mut piece = Vec::new();
         let fields = [JSON, NO_CACHE];
         if let Ok(true) = list.put_piece(core, &mut piece) {
@@ -405,7 +397,8 @@ impl Connection {
 
     /// Makes the next piece of the body that is being sent.
     pub(super) fn next_piece<S: Store>(&mut self, core: &mut Core<S>, _: Now) {
-        let (Activity::Sending(sending), Protocol::Http(http)) = (&mut self.activity, &mut self.protocol) else {
+        let (Activity::Sending(sending), Protocol::Http(http)) = (&mut self.activity, &mut self.protocol)
+        else {
             return;
         };
         let Some(list) = &mut sending.list else { return };
@@ -439,7 +432,8 @@ impl Connection {
             Activity::Writing(_) => {
                 if let Some((_, reply)) = core.writes.reply(self.id) {
                     let written = Written::from(reply);
-                    if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle) {
+                    if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle)
+                    {
                         self.answer_written(core, exchange, &written, out, now);
                     }
                 }
@@ -462,7 +456,9 @@ impl Connection {
     }
 
     fn finish_sending(&mut self, out: &mut SendQueue, now: Now) {
-        let Activity::Sending(sending) = std::mem::replace(&mut self.activity, Activity::Idle) else { return };
+        let Activity::Sending(sending) = std::mem::replace(&mut self.activity, Activity::Idle) else {
+            return;
+        };
         let Protocol::Http(http) = &mut self.protocol else { return };
         let finished = http.finish(sending.body, out, now);
         debug_assert!(finished.is_ok());
@@ -502,6 +498,15 @@ const PAGE_POLICY: &[u8] = b"default-src 'none'; style-src 'unsafe-inline'; scri
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl ListBody {
+    fn new<S>(core: &Core<S>, prefix: String, items: usize, from: Option<Continue>) -> Self {
+        let bytes = core.config.list_bytes;
+        let (at, after) = match from {
+            None => (core.view.revision(), None),
+            Some(from) => (from.at, Some(from.after)),
+        };
+        Self { prefix, at, after, items, bytes, begun: false }
+    }
+
     /// A list that cannot be finished.
     fn broken() -> Self {
         Self { prefix: String::new(), at: Revision::ZERO, after: None, items: 0, bytes: 0, begun: false }
@@ -553,11 +558,8 @@ fn condition<S>(core: &Core<S>, key: &Key, only_if: &Precondition) -> Result<Con
     match &only_if.if_none_match {
         None => {}
         Some(EntityTags::Any) => condition = Condition::Absent,
-        Some(tags) => {
-            if current.is_some_and(|revision| tags.has(revision)) {
-                return Err(current);
-            }
-        }
+        Some(tags) if current.is_some_and(|revision| tags.has(revision)) => return Err(current),
+        Some(_) => {}
     }
     match &only_if.if_match {
         None => {}

@@ -53,8 +53,10 @@ impl Metrics {
         let connections_closed = counter("connections_closed", "Connections that are gone");
         let connections_refused = counter("connections_refused", "Connections answered 503 at the limit");
         let requests = counter("requests", "HTTP requests understood");
-        let requests_malformed = counter("requests_malformed", "HTTP requests that are not HTTP, or over a limit");
-        let requests_refused = counter("requests_refused", "HTTP requests answered 4xx or 5xx for what they ask");
+        let requests_malformed =
+            counter("requests_malformed", "HTTP requests that are not HTTP, or over a limit");
+        let requests_refused =
+            counter("requests_refused", "HTTP requests answered 4xx or 5xx for what they ask");
         let websockets = counter("websockets", "Connections upgraded to WebSocket");
         let messages_malformed = counter("websockets_malformed", "WebSockets closed for what they sent");
         let writes = counter("writes", "Writes given to the store");

@@ -28,7 +28,8 @@ use std::borrow::Cow;
 use std::task::Waker;
 
 use keepwatch_protocol::{
-    Admission, After, Closed, ConnectionId, Fill, Input, Instant, Leases, Now, Peer, SendQueue, Server, Slices,
+    Admission, After, Closed, ConnectionId, Fill, Input, Instant, Leases, Now, Peer, SendQueue, Server,
+    Slices,
 };
 
 use self::connection::Connection;
@@ -38,8 +39,8 @@ use crate::encoding::Encodings;
 use crate::handle::Handle;
 use crate::key::Revision;
 use crate::room::Room;
-use crate::surface::Surfaces;
 use crate::store::{MemoryMachine, MemoryStore, Store};
+use crate::surface::Surfaces;
 
 /// What the machines of one process share: the store, and the room behind `/hello`.
 ///
@@ -66,8 +67,14 @@ impl Shared {
     /// timers: another for each machine.
     pub fn machine(&self, seed: u64) -> (WatchServer, Handle) {
         let (handle, queue) = Handle::new();
-        let core =
-            Core::new(self.config.clone(), self.store.machine(), self.encodings.clone(), &self.room, queue, seed);
+        let core = Core::new(
+            self.config.clone(),
+            self.store.machine(),
+            self.encodings.clone(),
+            &self.room,
+            queue,
+            seed,
+        );
         (WatchServer { connections: Vec::new(), count: 0, core }, handle)
     }
 }
@@ -86,13 +93,15 @@ impl<S: Store> WatchServer<S> {
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<(&mut Connection, &mut Core<S>)> {
-        let connection = self.connections.get_mut(id.slot())?.as_mut().filter(|connection| connection.id == id)?;
+        let connection =
+            self.connections.get_mut(id.slot())?.as_mut().filter(|connection| connection.id == id)?;
         Some((connection, &mut self.core))
     }
 }
 
 /// What a connection beyond the limit is sent. The wait keeps those that are refused from coming back all at once.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\
     Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections: try later\"}\n";
 
 impl<S: Store> Server for WatchServer<S> {

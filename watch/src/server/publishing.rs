@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::core::{Core, Owner, Watcher, Writer};
-use crate::handle::{Answer, Delivered, Event, Listed, Queue, Request, Subscriber, Subscription, Unavailable};
+use crate::handle::{
+    Answer, Delivered, Event, Listed, Queue, Request, Subscriber, Subscription, Unavailable,
+};
 use crate::index::{Filter, WatcherId};
 use crate::key::Revision;
 use crate::log::RevisionError;
@@ -130,7 +132,8 @@ impl<S: Store> Core<S> {
     }
 
     fn serve_subscription(&mut self, id: u32) -> Served {
-        let Some(Some(Subscribed { watcher, subscriber })) = self.publishing.subscriptions.get(id as usize) else {
+        let Some(Some(Subscribed { watcher, subscriber })) = self.publishing.subscriptions.get(id as usize)
+        else {
             return Served::UpToDate;
         };
         if subscriber.is_gone() {

@@ -131,7 +131,7 @@ impl Feed {
 
     pub(super) fn plan<S>(&self, core: &mut Core<S>) -> Planned {
         let Core { delivery, view, surfaces, index, .. } = core;
-        delivery.plan(view, surfaces, index, self.watcher, self.look)
+        delivery.plan(view, *surfaces, index, self.watcher, self.look)
     }
 
     /// Whether changes that it has not seen are no longer in the log.
@@ -209,7 +209,8 @@ impl Connection {
             Err(error) => return self.refuse_watch(core, exchange, error, out, now),
         };
         let Protocol::Http(http) = &mut self.protocol else { return };
-        let mut body = match http.respond(exchange, &ResponseHead::stream(StatusCode::OK, &fields), out, now) {
+        let mut body = match http.respond(exchange, &ResponseHead::stream(StatusCode::OK, &fields), out, now)
+        {
             Ok(body) => body,
             Err(refused) => {
                 if let Some(feed) = feed {

@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keepwatch_protocol::websocket::{Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind};
+use keepwatch_protocol::websocket::{
+    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind,
+};
 use keepwatch_protocol::{After, Input, Now, SendQueue, Sink};
 use serde_json::{Map, Value};
 
@@ -13,7 +15,7 @@ use super::stream::{Feed, NoWatch};
 use crate::config::Config;
 use crate::index::Filter;
 use crate::key::{Key, Revision};
-use crate::request::Watch;
+use crate::request::{Continue, Watch};
 use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
 use crate::store::{Condition, Operation, Store};
 use crate::surface::Look;
@@ -35,7 +37,7 @@ enum Request {
     Cancel { id: u64 },
     Write { id: u64, operation: Operation },
     Get { id: u64, key: Key },
-    List { id: u64, prefix: String, limit: usize, from: Option<(Revision, Key)> },
+    List { id: u64, prefix: String, limit: usize, from: Option<Continue> },
 }
 
 /// Why a message cannot be done, and the id that it gave.
@@ -101,7 +103,8 @@ impl Connection {
         now: Now,
     ) -> After {
         loop {
-            let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+            let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
+                (&mut self.protocol, &mut self.activity)
             else {
                 return After::Abort;
             };
@@ -148,7 +151,8 @@ impl Connection {
 
     fn serve<S: Store>(&mut self, core: &mut Core<S>, request: Request, out: &mut SendQueue) {
         let slot = self.slot();
-        let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+        let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
+            (&mut self.protocol, &mut self.activity)
         else {
             return;
         };
@@ -161,7 +165,12 @@ impl Connection {
                     return say_error(machine, &refuse(409, "there is a watch with this id"), None, out);
                 }
                 if socket.feeds.len() >= core.config.watches {
-                    return say_error(machine, &refuse(429, "too many watches on this connection"), None, out);
+                    return say_error(
+                        machine,
+                        &refuse(429, "too many watches on this connection"),
+                        None,
+                        out,
+                    );
                 }
                 let mut frames = Vec::new();
                 match Feed::begin(core, slot, &watch, look) {
@@ -223,8 +232,8 @@ impl Connection {
             }
             Request::List { id, prefix, limit, from } => {
                 core.settle();
-                let at = from.as_ref().map_or(core.view.revision(), |(at, _)| *at);
-                let after = from.as_ref().map(|(_, after)| after.as_str());
+                let at = from.as_ref().map_or(core.view.revision(), |from| from.at);
+                let after = from.as_ref().map(|from| from.after.as_str());
                 match list(core, &prefix, after, at, limit, result(id)) {
                     Ok(message) => say(machine, &message, out),
                     Err(why) => {
@@ -245,7 +254,8 @@ impl Connection {
         now: Now,
     ) {
         let slot = self.slot();
-        let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+        let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
+            (&mut self.protocol, &mut self.activity)
         else {
             return;
         };
@@ -283,7 +293,8 @@ impl Connection {
             self.heartbeat = now.instant + core.config.heartbeat;
         }
         let cut = self.outgoing.is_some();
-        let (Protocol::WebSocket(machine), Activity::Socket(socket)) = (&mut self.protocol, &mut self.activity)
+        let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
+            (&mut self.protocol, &mut self.activity)
         else {
             return After::Abort;
         };
@@ -438,7 +449,9 @@ fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result
             let key = key(members, config)?;
             let value = match (text(members, "value")?, text(members, "value64")?) {
                 (Some(text), None) => text.into_bytes(),
-                (None, Some(base64)) => STANDARD.decode(base64).map_err(|error| format!("value64: {error}"))?,
+                (None, Some(base64)) => {
+                    STANDARD.decode(base64).map_err(|error| format!("value64: {error}"))?
+                }
                 _ => return Err("a put has either a value or a value64".into()),
             };
             if value.len() > config.value_bytes {
@@ -462,12 +475,7 @@ fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result
             };
             let from = match text(members, "continue")? {
                 None => None,
-                Some(token) => {
-                    let parts = token.split_once('.').and_then(|(at, after)| {
-                        Some((Revision::new(at.parse().ok()?)?, Key::new(after, config.key_bytes).ok()?))
-                    });
-                    Some(parts.ok_or("continue is what the page before this one said")?)
-                }
+                Some(token) => Some(Continue::parse(&token, config).ok_or(Continue::WHAT)?),
             };
             Request::List { id, prefix, limit, from }
         }

@@ -1,0 +1,85 @@
+//! The command line that every binary of the watch server shares.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::config::Config;
+use crate::request::duration;
+
+/// List keys, then be told of every change: by short poll, long poll, chunked stream, server-sent events or WebSocket.
+///
+/// When it is ready it prints one line, `listening on http://ADDR:PORT`, for each address. SIGINT and SIGTERM end it: held
+/// requests are answered and streams are ended, for at most 5 s. A second signal ends it at once.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    version,
+    after_help = "Try:\n  curl -N localhost:8080/hello           and, elsewhere: curl localhost:8080/ok/haha\n  curl -X PUT -d text localhost:8080/v1/kv/app/a\n  curl 'localhost:8080/v1/watch?key=app/a&wait=60s'\nor open http://localhost:8080/ in a browser."
+)]
+#[non_exhaustive]
+pub struct Arguments {
+    /// Where to listen; port 0 lets the system choose one. May be given several times
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: Vec<SocketAddr>,
+
+    /// How long a long poll is held at most, and if it does not say: digits and ms, s or m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = hold)]
+    pub hold: Duration,
+}
+
+impl Arguments {
+    /// What was given on the command line. Prints help, or what is wrong, and ends the process where that is due.
+    pub fn from_command_line() -> Self {
+        Self::parse()
+    }
+
+    /// The configuration that was asked for.
+    pub fn config(&self) -> Config {
+        Config { hold: self.hold, ..Config::default() }
+    }
+}
+
+fn hold(text: &str) -> Result<Duration, String> {
+    let hold = duration(text).ok_or("it is digits and ms, s or m, such as 60s")?;
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(3600));
+    if hold < least || hold > most {
+        return Err("it is from 1s to 60m".into());
+    }
+    Ok(hold)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from([&["watch"], arguments].concat())
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_help() {
+        let arguments = parse(&[]).unwrap();
+        assert_eq!(arguments.listen, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(arguments.config().hold, Config::default().hold);
+    }
+
+    #[test]
+    fn a_wrong_value_says_which_and_why() {
+        for (arguments, why) in [
+            (["--hold", "60"], "digits and ms, s or m"),
+            (["--hold", "0s"], "from 1s to 60m"),
+            (["--hold", "2000m"], "from 1s to 60m"),
+            (["--listen", "localhost"], "invalid socket address"),
+        ] {
+            let error = parse(&arguments).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains(arguments[0]), "{error}");
+        }
+    }
+
+    #[test]
+    fn several_addresses_are_taken() {
+        let arguments = parse(&["--listen", "127.0.0.1:0", "--listen", "[::1]:0"]).unwrap();
+        assert_eq!(arguments.listen.len(), 2);
+    }
+}
