@@ -9,8 +9,8 @@
 //!           the grammar of extensions
 //! ```
 //!
-//! Nothing here is lenient, as every lenience has let two servers see different ends of a message: sizes are hex digits and
-//! nothing else, lines end with CR LF, and extensions that nobody reads are still checked.
+//! Nothing here is lenient, as every lenience has let two servers see different ends of a message: sizes are hex digits
+//! and nothing else, lines end with CR LF, and extensions that nobody reads are still checked.
 
 use super::config::Limits;
 use super::error::Fault;
@@ -119,8 +119,8 @@ impl Decoder {
         Self { state: State::Size { size: 0, digits: 0 }, payload: 0, overhead: 0, extensions: 0 }
     }
 
-    /// Takes what can be taken. Of many small chunks the payloads are moved together, within the bytes that are taken, and
-    /// given as one. After a fault the decoder is of no further use.
+    /// Takes what can be taken. Of many small chunks the payloads are moved together, within the bytes that are taken,
+    /// and given as one. After a fault the decoder is of no further use.
     pub fn decode<'b>(&mut self, input: &mut Input<'b>, limits: &Limits) -> Result<Chunk<'b>, Fault> {
         match &mut self.state {
             State::Done => return Ok(Chunk::End),

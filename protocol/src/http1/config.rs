@@ -11,7 +11,8 @@ pub struct Config {
     pub timeouts: Timeouts,
 }
 
-/// How much a peer may send. Everything is in bytes unless it says otherwise, and what is equal to a limit is within it.
+/// How much a peer may send. Everything is in bytes unless it says otherwise, and what is equal to a limit is within
+/// it.
 ///
 /// Sizes of heads also hold for the responses that are sent, so that this crate can read what it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +34,8 @@ pub struct Limits {
     pub chunk_extension_bytes: u16,
     /// The extensions of all chunks of a message. Default: 16 KiB.
     pub extension_bytes: u32,
-    /// How many bytes of chunk framing may come for each byte of payload, beyond the first 16 KiB of framing. Chunks of one
-    /// byte need 5. Default: 8.
+    /// How many bytes of chunk framing may come for each byte of payload, beyond the first 16 KiB of framing. Chunks of
+    /// one byte need 5. Default: 8.
     pub chunk_overhead: u32,
     /// The number of trailer field lines. Default: 32.
     pub trailer_fields: u16,
@@ -70,18 +71,19 @@ pub struct Timeouts {
     pub first_byte: Duration,
     /// From the first byte of a head to its end. Then it is answered 408. Default: 10 s.
     pub head: Duration,
-    /// Between two parts of a request's body, also while its client waits for `100 Continue`. Then it is answered 408, or
-    /// the connection is aborted if a response is under way already. Default: 30 s.
+    /// Between two parts of a request's body, also while its client waits for `100 Continue`. Then it is answered 408,
+    /// or the connection is aborted if a response is under way already. Default: 30 s.
     pub body_idle: Duration,
     /// A body may be this late before its rate counts. Default: 20 s.
     pub body_grace: Duration,
-    /// The least number of bytes a second that a body has to come with, on average and after the grace; 0 for none. A slower
-    /// one is answered 408. Default: 128.
+    /// The least number of bytes a second that a body has to come with, on average and after the grace; 0 for none. A
+    /// slower one is answered 408. Default: 128.
     pub body_rate: u32,
     /// From the end of an exchange to the first byte of the next request. Then it is closed. Default: 75 s.
     pub keep_alive: Duration,
-    /// From the end of a request to the head of its response. Then it is answered 500: the handler failed, or dropped its
-    /// [`Exchange`](super::Exchange). Has to be longer than the longest time for which an answer is held. Default: 10 minutes.
+    /// From the end of a request to the head of its response. Then it is answered 500: the handler failed, or dropped
+    /// its [`Exchange`](super::Exchange). Has to be longer than the longest time for which an answer is held. Default:
+    /// 10 minutes.
     pub handler: Option<Duration>,
 }
 

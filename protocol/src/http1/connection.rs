@@ -13,15 +13,16 @@
 //! | --- | --- | --- |
 //! | `Idle` | a request's head | `Open` |
 //! | `Open` | `respond`; `upgrade` | `Sending`; `Upgraded` |
-//! | `Sending` | `finish` | `Idle`; `Answered` if the end of the request was not told yet; `Over` if this was the last; `Upgraded` after a 2xx to CONNECT |
+//! | `Sending` | `finish` | `Idle`; `Answered` if the request's end is still to be told |
+//! | `Sending` | `finish` of the last answer, or of a 2xx to CONNECT | `Over`, `Upgraded` |
 //! | `Answered` | `EndOfRequest` | `Idle` |
 //! | `Idle` | the end of the input; a deadline without a byte | `Over` |
 //! | `Idle`, `Open`, `Sending` | a peer's fault, another deadline | `Failed` |
 //! | `Over`, `Upgraded`, `Failed` | nothing | |
 //!
-//! An answer that begins before the request was read to its end says `Connection: close`, and the connection is `Over` when
-//! it ends: bytes of a body are never taken for a request. Whether they had arrived already makes no difference, so that the
-//! same bytes have the same answer however they are split.
+//! An answer that begins before the request was read to its end says `Connection: close`, and the connection is `Over`
+//! when it ends: bytes of a body are never taken for a request. Whether they had arrived already makes no difference,
+//! so that the same bytes have the same answer however they are split.
 
 mod answer;
 
@@ -40,8 +41,8 @@ use crate::time::{Instant, Now};
 
 /// One connection of a server. It holds no bytes: they stay with the caller, before and after.
 ///
-/// It is made to sit in an array for as long as the connection lives: it has no lifetime, and what may be done when is in
-/// the tokens that it gives.
+/// It is made to sit in an array for as long as the connection lives: it has no lifetime, and what may be done when is
+/// in the tokens that it gives.
 #[derive(Debug)]
 pub struct ServerConnection {
     config: Arc<Config>,
@@ -109,9 +110,9 @@ impl ServerConnection {
 
     /// Takes the next event from the input. Call it until it says `NeedMore`, `Paused` or `Closed`.
     ///
-    /// Bodies are taken as they come. A head, and a trailer section, is taken when it is whole: until then the caller keeps it,
-    /// and has room for [`head_bytes`](super::Limits::head_bytes). What is not taken has to be offered again, in front of what
-    /// follows. The deadlines of heads and bodies run on while the caller holds input back.
+    /// Bodies are taken as they come. A head, and a trailer section, is taken when it is whole: until then the caller
+    /// keeps it, and has room for [`head_bytes`](super::Limits::head_bytes). What is not taken has to be offered again,
+    /// in front of what follows. The deadlines of heads and bodies run on while the caller holds input back.
     ///
     /// # Errors
     ///
@@ -149,8 +150,8 @@ impl ServerConnection {
         })
     }
 
-    /// Makes the current response, or the next if its head was sent already, the last. An [idle](Self::is_idle) connection can
-    /// be closed at once; when it is given no bytes, [`recv`](Self::recv) says so.
+    /// Makes the current response, or the next if its head was sent already, the last. An [idle](Self::is_idle)
+    /// connection can be closed at once; when it is given no bytes, [`recv`](Self::recv) says so.
     pub fn close_after_this(&mut self) {
         self.closing = true;
     }

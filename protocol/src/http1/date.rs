@@ -27,8 +27,8 @@ pub(super) fn imf_fixdate(time: UnixMillis) -> [u8; 29] {
 
 /// Year, month (from 0) and day (from 1) of a day since 1970-01-01.
 ///
-/// It counts in years that begin in March, so that the leap day is a year's last, and in eras of 400 years, which are all of
-/// the same length.
+/// It counts in years that begin in March, so that the leap day is a year's last, and in eras of 400 years, which are
+/// all of the same length.
 fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_PER_ERA: u64 = 146_097;
     const DAYS_FROM_YEAR_0_MARCH: u64 = 719_468;

@@ -128,8 +128,8 @@ impl core::error::Error for Fault {}
 
 /// A request that cannot be gone on with. Fatal and sticky: the same error comes back from every later call.
 ///
-/// If `answered`, the whole response is in the output: write it and finish the connection. If not, a response was under way
-/// already and has to be cut off: abort the connection, so that the client can tell.
+/// If `answered`, the whole response is in the output: write it and finish the connection. If not, a response was under
+/// way already and has to be cut off: abort the connection, so that the client can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecvError {

@@ -56,8 +56,8 @@ impl BodyTx {
 pub enum Event<'b> {
     /// All that is there was taken, or more is needed: call again when more has come.
     NeedMore,
-    /// A request is not answered to its end yet. What follows it stays in the input: call again after the answer. Also after
-    /// an upgrade, for ever: the input is another protocol's.
+    /// A request is not answered to its end yet. What follows it stays in the input: call again after the answer. Also
+    /// after an upgrade, for ever: the input is another protocol's.
     Paused,
     /// A request's head. Its [`EndOfRequest`](Event::EndOfRequest) follows, with or without data between.
     Request(RequestHead<'b>, Exchange),
@@ -67,8 +67,8 @@ pub enum Event<'b> {
     Trailers(Fields<'b>),
     /// The request is complete.
     EndOfRequest,
-    /// The peer ended its side while an exchange is open; told once for each. A held answer is to be given up or given now;
-    /// an answer under way may be finished, as the peer may still read.
+    /// The peer ended its side while an exchange is open; told once for each. A held answer is to be given up or given
+    /// now; an answer under way may be finished, as the peer may still read.
     HungUp,
     /// Nothing more will come and nothing is owed: close.
     Closed,

@@ -148,8 +148,8 @@ pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(trim)
 }
 
-/// Whether a field frames, routes, authenticates or describes the message, so that it must be known before the content and
-/// has no place behind it (RFC 9110 section 6.5.1). A digest of the content is what trailers are for.
+/// Whether a field frames, routes, authenticates or describes the message, so that it must be known before the content
+/// and has no place behind it (RFC 9110 section 6.5.1). A digest of the content is what trailers are for.
 pub(super) fn forbidden_in_trailers(name: &str) -> bool {
     const NAMES: [&str; 20] = [
         "authorization",

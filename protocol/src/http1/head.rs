@@ -6,8 +6,8 @@
 //!              seen in part before ─────────────────────────────────────────────► Scan ─────┘
 //! ```
 //!
-//! [`Scan`] knows where it stopped, and alone decides what is wrong. The way through httparse is only quicker: it accepts
-//! nothing that the other does not, and tests hold them to it.
+//! [`Scan`] knows where it stopped, and alone decides what is wrong. The way through httparse is only quicker: it
+//! accepts nothing that the other does not, and tests hold them to it.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -24,8 +24,8 @@ use crate::input::Input;
 /// Finds a request's head in bytes that come in parts: each byte is looked at once, and the first that is impossible is
 /// an error.
 ///
-/// This is the part of [`ServerConnection`](super::ServerConnection) that reads heads, for use by itself. It takes no empty
-/// lines before a head.
+/// This is the part of [`ServerConnection`](super::ServerConnection) that reads heads, for use by itself. It takes no
+/// empty lines before a head.
 ///
 /// ```
 /// use keepwatch_protocol::Input;
@@ -62,8 +62,8 @@ impl HeadDecoder {
         self.scan.is_fresh()
     }
 
-    /// Takes the head, once it is whole; until then nothing is taken, and the same bytes are to be given again with more
-    /// behind them. After a head, or a fault, the decoder is of no further use.
+    /// Takes the head, once it is whole; until then nothing is taken, and the same bytes are to be given again with
+    /// more behind them. After a head, or a fault, the decoder is of no further use.
     pub fn decode<'b>(
         &mut self,
         input: &mut Input<'b>,
@@ -94,8 +94,8 @@ pub enum RequestBody {
     Chunked,
 }
 
-/// The head of a request: views over the bytes that came. It borrows the input and not the connection, so it can be read
-/// while the request is answered.
+/// The head of a request: views over the bytes that came. It borrows the input and not the connection, so it can be
+/// read while the request is answered.
 #[derive(Clone, Copy)]
 pub struct RequestHead<'b> {
     method: &'b str,
@@ -115,8 +115,8 @@ impl<'b> RequestHead<'b> {
         self.target
     }
 
-    /// The path of the target, not decoded: from the first slash up to `?`. An absolute-form without a path has `/`, and
-    /// `*` and the authority of a CONNECT are given as they are.
+    /// The path of the target, not decoded: from the first slash up to `?`. An absolute-form without a path has `/`,
+    /// and `*` and the authority of a CONNECT are given as they are.
     pub fn path(&self) -> &'b str {
         let path = self.path_and_query().split('?').next().unwrap_or_default();
         if path.is_empty() { "/" } else { path }
@@ -137,8 +137,8 @@ impl<'b> RequestHead<'b> {
         self.fields
     }
 
-    /// The host and port that are asked: those of the target if it has them, otherwise those of `Host` (RFC 9112 section
-    /// 3.2.2). `None` only in an HTTP/1.0 request with neither.
+    /// The host and port that are asked: those of the target if it has them, otherwise those of `Host` (RFC 9112
+    /// section 3.2.2). `None` only in an HTTP/1.0 request with neither.
     pub fn authority(&self) -> Option<&'b str> {
         if self.method == "CONNECT" {
             return Some(self.target);
@@ -159,8 +159,8 @@ impl<'b> RequestHead<'b> {
         self.facts.body
     }
 
-    /// Whether the client waits for [`proceed`](super::ServerConnection::proceed), or for a final answer, before it sends
-    /// the body (RFC 9110 section 10.1.1).
+    /// Whether the client waits for [`proceed`](super::ServerConnection::proceed), or for a final answer, before it
+    /// sends the body (RFC 9110 section 10.1.1).
     pub fn expects_continue(&self) -> bool {
         self.facts.expects_continue && !matches!(self.facts.body, RequestBody::None | RequestBody::Length(0))
     }
@@ -170,8 +170,8 @@ impl<'b> RequestHead<'b> {
         self.facts.persistent
     }
 
-    /// Whether the client would switch to this protocol: `Upgrade` lists it, `Connection` says `upgrade`, and the version
-    /// is 1.1 (RFC 9110 section 7.8).
+    /// Whether the client would switch to this protocol: `Upgrade` lists it, `Connection` says `upgrade`, and the
+    /// version is 1.1 (RFC 9110 section 7.8).
     pub fn wants_upgrade_to(&self, protocol: &str) -> bool {
         self.facts.upgrade && self.fields.has_token("upgrade", protocol)
     }
@@ -287,7 +287,7 @@ impl Layout {
             && length <= limits.field_bytes // then so is each line
             && request.headers.len() <= limits.fields as usize;
         // It takes LF alone for a line's end, but CR only before LF: the counts differ if one stands alone.
-        let strict = count(head, b'\n') == count(head, b'\r')
+        let strict = as_many_lf_as_cr(head)
             && head.starts_with(method.as_bytes()) // it skips empty lines
             && target.bytes().all(|byte| is(TARGET, byte));
         if !within || !strict {
@@ -351,12 +351,14 @@ impl Layout {
     }
 }
 
-#[expect(
-    clippy::naive_bytecount,
-    reason = "the compiler makes vector code of it; a crate for it is not worth its weight"
-)]
-fn count(bytes: &[u8], wanted: u8) -> usize {
-    bytes.iter().filter(|byte| **byte == wanted).count()
+/// Counts in bytes, which the compiler makes vector code of, and so in parts whose count fits a byte.
+fn as_many_lf_as_cr(bytes: &[u8]) -> bool {
+    let (mut lf, mut cr) = (0_usize, 0_usize);
+    for part in bytes.chunks(usize::from(u8::MAX)) {
+        lf += usize::from(part.iter().fold(0_u8, |count, byte| count + u8::from(*byte == b'\n')));
+        cr += usize::from(part.iter().fold(0_u8, |count, byte| count + u8::from(*byte == b'\r')));
+    }
+    lf == cr
 }
 
 /// ASCII that was validated.

@@ -1,25 +1,27 @@
 //! HTTP/1.1 framing (RFC 9112, and what RFC 9110 says about messages): strict, without IO.
 //!
-//! [`ServerConnection`] is the machine of one connection. Bytes come in through an [`Input`](crate::Input) that the caller
-//! owns, events that borrow those bytes come out; what is answered is put into a [`Sink`](crate::Sink), or written by the
-//! caller around its own payload. It holds no bytes and no headers, and there is one of it per connection, in 80 bytes or less.
+//! [`ServerConnection`] is the machine of one connection. Bytes come in through an [`Input`](crate::Input) that the
+//! caller owns, events that borrow those bytes come out; what is answered is put into a [`Sink`](crate::Sink), or
+//! written by the caller around its own payload. It holds no bytes and no headers, and there is one of it per
+//! connection, in 80 bytes or less.
 //!
 //! ```text
 //!              recv: Request ── Data* ── Trailers? ── EndOfRequest ── (HungUp) ── Paused
 //!                       │
-//!                   Exchange ── proceed*, inform* ──┬── respond ── BodyTx ── frame/data* ── finish ──► the next Request,
-//!                                                   ├── answer ────────────────────────────────────►  or Closed
-//!                                                   └── upgrade ──► Upgraded: the input is another protocol's
+//!                   Exchange ── proceed*, inform* ─┬─ respond ── BodyTx ── frame/data* ── finish ──► the next Request,
+//!                                                  ├─ answer ────────────────────────────────────► or Closed
+//!                                                  └─ upgrade ──► Upgraded: the input is another protocol's
 //! ```
 //!
-//! What may be done when is in the tokens. An [`Exchange`] is used up by its answer, so a request cannot be answered twice; one
-//! that comes too late is [`SendError::Stale`]. A request is answered at any time after its head came: while its body comes, a
-//! minute later, or never (then a [deadline](Timeouts::handler) answers it). Requests that are pipelined wait in the input.
+//! What may be done when is in the tokens. An [`Exchange`] is used up by its answer, so a request cannot be answered
+//! twice; one that comes too late is [`SendError::Stale`]. A request is answered at any time after its head came: while
+//! its body comes, a minute later, or never (then a [deadline](Timeouts::handler) answers it). Requests that are
+//! pipelined wait in the input.
 //!
 //! **Parts.** [`HeadDecoder`], [`chunked::Decoder`] and [`chunked::ChunkHead`] are of use by themselves.
 //!
-//! **Errors.** What the peer did wrong is a [`RecvError`]: fatal, sticky, and answered by the machine. What the caller did wrong
-//! is a [`SendError`]: nothing was written, and the token comes back. Nothing here panics on either.
+//! **Errors.** What the peer did wrong is a [`RecvError`]: fatal, sticky, and answered by the machine. What the caller
+//! did wrong is a [`SendError`]: nothing was written, and the token comes back. Nothing here panics on either.
 //!
 //! # A conversation
 //!

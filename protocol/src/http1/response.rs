@@ -1,5 +1,5 @@
-//! Writing heads. Everything is validated before the first byte is written, so a response cannot be made malformed, and no
-//! header can be smuggled into it.
+//! Writing heads. Everything is validated before the first byte is written, so a response cannot be made malformed, and
+//! no header can be smuggled into it.
 
 use super::chunked::ChunkHead;
 use super::config::Limits;
@@ -19,8 +19,8 @@ pub struct ResponseHead<'a> {
     pub status: StatusCode,
     /// Names and values, in the order in which they are sent.
     pub fields: &'a [(&'a str, &'a [u8])],
-    /// The length of the content that a GET would be answered with. With an answer to HEAD, or a 304, none is sent, but the
-    /// length is told.
+    /// The length of the content that a GET would be answered with. With an answer to HEAD, or a 304, none is sent, but
+    /// the length is told.
     pub length: BodyLength,
 }
 

@@ -7,8 +7,8 @@
 //!                                                 ▲──CR── Value ◄─:── Name
 //! ```
 //!
-//! A trailer section is the same from `FieldStart` on. The bytes stay with the caller until the section is complete; the
-//! validator remembers how far it has looked.
+//! A trailer section is the same from `FieldStart` on. The bytes stay with the caller until the section is complete;
+//! the validator remembers how far it has looked.
 
 use super::error::Fault;
 

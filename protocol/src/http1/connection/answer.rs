@@ -47,8 +47,8 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Sends the head of the response. Its content follows with [`data`](Self::data) or [`frame`](Self::frame), and its end
-    /// with [`finish`](Self::finish).
+    /// Sends the head of the response. Its content follows with [`data`](Self::data) or [`frame`](Self::frame), and its
+    /// end with [`finish`](Self::finish).
     ///
     /// A 2xx to a CONNECT makes the connection a tunnel when it is finished.
     ///
@@ -68,8 +68,9 @@ impl ServerConnection {
         }
     }
 
-    /// Answers with a head and the whole content at once. The length is that of `body`, whatever the head says; an empty one
-    /// leaves the length to the head, so that an answer to HEAD, or a 304, can tell the length that it does not send.
+    /// Answers with a head and the whole content at once. The length is that of `body`, whatever the head says; an
+    /// empty one leaves the length to the head, so that an answer to HEAD, or a 304, can tell the length that it does
+    /// not send.
     pub fn answer(
         &mut self,
         exchange: Exchange,
@@ -99,8 +100,8 @@ impl ServerConnection {
         }
     }
 
-    /// What to write around so many bytes of content, which are written by the caller. They count from now on. None has an
-    /// empty frame: there are no empty chunks.
+    /// What to write around so many bytes of content, which are written by the caller. They count from now on. None has
+    /// an empty frame: there are no empty chunks.
     pub fn frame(&mut self, body: &mut BodyTx, len: usize) -> Result<BodyFrame, SendError> {
         self.framed(body, len as u64)?;
         Ok(if body.is_chunked() && len > 0 {
@@ -144,8 +145,8 @@ impl ServerConnection {
         self.finish_with_trailers(body, &[], out, now)
     }
 
-    /// Ends the response with trailer fields (RFC 9110 section 6.5). They are left out where the content is not chunked, as
-    /// there is no place for them.
+    /// Ends the response with trailer fields (RFC 9110 section 6.5). They are left out where the content is not
+    /// chunked, as there is no place for them.
     pub fn finish_with_trailers(
         &mut self,
         body: BodyTx,
@@ -165,13 +166,13 @@ impl ServerConnection {
         Ok(())
     }
 
-    /// Switches to WebSocket: sends `101` with `Upgrade: websocket`, `Connection: upgrade` and these fields. Everything in the
-    /// input from here on is the new protocol's.
+    /// Switches to WebSocket: sends `101` with `Upgrade: websocket`, `Connection: upgrade` and these fields. Everything
+    /// in the input from here on is the new protocol's.
     ///
     /// # Errors
     ///
-    /// [`SendError::UpgradeNotOffered`] if the client did not ask for it, [`SendError::RequestUnread`] before the request's
-    /// body was read (RFC 9110 section 7.8). Nothing was written then, and the exchange comes back.
+    /// [`SendError::UpgradeNotOffered`] if the client did not ask for it, [`SendError::RequestUnread`] before the
+    /// request's body was read (RFC 9110 section 7.8). Nothing was written then, and the exchange comes back.
     pub fn upgrade(
         &mut self,
         exchange: Exchange,
