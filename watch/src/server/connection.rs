@@ -18,7 +18,7 @@ use keepwatch_protocol::{
 };
 
 use super::core::Core;
-use super::delivery::{Outgoing, Planned, fill_of};
+use super::delivery::{InOrder, Outgoing, Planned, fill_of};
 use super::demo::{Count, Hello};
 use super::http::{Receiving, Sending};
 use super::stream::{Held, Stream};
@@ -134,7 +134,8 @@ impl Connection {
             Protocol::WebSocket(websocket) => {
                 // Refused only if it closes already.
                 let code = websocket::CloseCode::GOING_AWAY;
-                let _closing = websocket.close(code, "the server is going away", out, now);
+                let mut out = InOrder::new(&mut self.outgoing, out);
+                let _closing = websocket.close(code, "the server is going away", &mut out, now);
                 self.stop(core);
                 After::Open
             }
@@ -253,6 +254,8 @@ impl Connection {
     /// What becomes of an HTTP connection that may have ended an exchange.
     pub(super) fn after_http(&mut self) -> After {
         match (&self.protocol, &self.activity) {
+            // The end of the answer is still on its way.
+            (Protocol::Http(_), _) if self.outgoing.is_some() => After::Paused,
             (Protocol::Http(http), Activity::Idle) => match http.disposition() {
                 Disposition::Open | Disposition::Upgraded => After::Open,
                 Disposition::Finish => After::Finish,

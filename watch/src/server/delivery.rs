@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use keepwatch_protocol::{Fill, Lease, Leases, Slices};
+use keepwatch_protocol::{Fill, Lease, Leases, SendQueue, Sink, Slices};
 
 use super::core::Watcher;
 use crate::encoding::EncodingId;
@@ -20,35 +20,72 @@ use crate::view::View;
 
 /// Bytes that a connection is being sent, whatever becomes of what they came from.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing(VecDeque<Lease>);
+pub(super) struct Outgoing {
+    parts: VecDeque<Lease>,
+    /// Own bytes among them, which are copies and not shared.
+    own: usize,
+}
 
 impl Outgoing {
+    /// The mark of own bytes that wait behind shared ones.
+    const OWN: usize = 64 << 10;
+
     pub(super) fn push(&mut self, lease: impl Into<Lease>) {
         let lease = lease.into();
         if !lease.is_empty() {
-            self.0.push_back(lease);
+            self.parts.push_back(lease);
         }
+    }
+
+    /// Whether so many own bytes wait behind the shared ones that no more should be put.
+    pub(super) fn over_mark(&self) -> bool {
+        self.own > Self::OWN
     }
 
     /// Drops what was written. Returns whether anything is left.
     pub(super) fn sent(&mut self, mut bytes: usize) -> bool {
-        while let Some(first) = self.0.front_mut() {
+        while let Some(first) = self.parts.front_mut() {
             if bytes < first.len() {
                 first.advance(bytes);
                 return true;
             }
             bytes -= first.len();
-            self.0.pop_front();
+            self.parts.pop_front();
         }
         false
     }
 
     pub(super) fn lend<'a>(&'a self, to: &mut Slices<'a>) {
-        let _all = self.0.iter().all(|lease| to.push(lease));
+        let _all = self.parts.iter().all(|lease| to.push(lease));
     }
 
     pub(super) fn lease(&self, to: &mut Leases) {
-        let _all = self.0.iter().all(|lease| to.push(lease.clone()));
+        let _all = self.parts.iter().all(|lease| to.push(lease.clone()));
+    }
+}
+
+/// Where a connection's own bytes go: behind what it is being sent already, if anything is. No notice, no Close frame and no
+/// last chunk may overtake a frame that was planned before it.
+pub(super) struct InOrder<'a> {
+    outgoing: Option<&'a mut Outgoing>,
+    out: &'a mut SendQueue,
+}
+
+impl<'a> InOrder<'a> {
+    pub(super) fn new(outgoing: &'a mut Option<Box<Outgoing>>, out: &'a mut SendQueue) -> Self {
+        Self { outgoing: outgoing.as_deref_mut(), out }
+    }
+}
+
+impl Sink for InOrder<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        match &mut self.outgoing {
+            Some(outgoing) => {
+                outgoing.own += bytes.len();
+                outgoing.push(Arc::<[u8]>::from(bytes));
+            }
+            None => self.out.put(bytes),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use keepwatch_protocol::{After, Instant, Now, SendQueue};
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::Core;
+use super::delivery::InOrder;
 use crate::room::Missed;
 use crate::store::Store;
 
@@ -141,7 +142,7 @@ impl Connection {
             }
         };
         if let Protocol::Http(http) = &mut self.protocol {
-            let finished = http.finish(body, out, now);
+            let finished = http.finish(body, &mut InOrder::new(&mut self.outgoing, out), now);
             debug_assert!(finished.is_ok());
         }
         self.after_http()

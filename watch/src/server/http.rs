@@ -133,11 +133,10 @@ impl Connection {
                     };
                 }
                 Err(error) => {
-                    if error.answered {
-                        core.metrics.requests_malformed.inc();
-                    }
+                    core.metrics.requests_malformed.inc();
                     self.stop(core);
-                    return After::Finish;
+                    // An answer that was under way is cut off, and the client is to see that.
+                    return if error.answered { After::Finish } else { After::Abort };
                 }
             }
             // Whoever ended its last exchange hears no more.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Owner, Watcher};
-use super::delivery::{Outgoing, Planned};
+use super::delivery::{InOrder, Outgoing, Planned};
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
 use crate::log::RevisionError;
@@ -288,7 +288,7 @@ impl Connection {
         };
         let mut frame = Vec::new();
         feed.look.put_notice(notice, &mut frame);
-        out.put(&frame);
+        InOrder::new(&mut self.outgoing, out).put(&frame);
         match notice {
             Notice::Compacted(_) => self.end_stream(core, out, now),
             _ => After::Paused,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Writer};
-use super::delivery::{Outgoing, Planned};
+use super::delivery::{InOrder, Outgoing, Planned};
 use super::stream::{Feed, NoWatch};
 use crate::config::Config;
 use crate::index::Filter;
@@ -111,7 +111,9 @@ impl Connection {
             if out.over_mark() {
                 return After::Open;
             }
-            if socket.writes >= core.config.writes {
+            // Both are over at some time, and then the connection is resumed or what it is being sent was written.
+            let behind = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.over_mark());
+            if behind || socket.writes >= core.config.writes {
                 return After::Paused;
             }
             let request = match machine.recv(input, out, now) {
@@ -132,7 +134,8 @@ impl Connection {
                         Ok(Some(Message::Text(text))) => parse(text, &core.config),
                         Ok(Some(Message::Binary(_))) | Err(_) => {
                             let code = CloseCode::UNSUPPORTED_DATA;
-                            let _closing = machine.close(code, "messages are text: JSON", out, now);
+                            let mut out = InOrder::new(&mut self.outgoing, out);
+                            let _closing = machine.close(code, "messages are text: JSON", &mut out, now);
                             self.stop(core);
                             continue;
                         }
@@ -144,7 +147,9 @@ impl Connection {
             }
             match request {
                 Ok(request) => self.serve(core, request, out),
-                Err(refused) => say_error(machine, &refused, None, out),
+                Err(refused) => {
+                    say_error(machine, &refused, None, &mut InOrder::new(&mut self.outgoing, out));
+                }
             }
         }
     }
@@ -292,7 +297,8 @@ impl Connection {
         if heartbeat {
             self.heartbeat = now.instant + core.config.heartbeat;
         }
-        let cut = self.outgoing.is_some();
+        let busy = self.outgoing.is_some();
+        let out = &mut InOrder::new(&mut self.outgoing, out);
         let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
             (&mut self.protocol, &mut self.activity)
         else {
@@ -322,7 +328,7 @@ impl Connection {
                 close |= feed.look == Look::Messages { watch: None };
                 return false;
             }
-            if heartbeat && !cut && feed.is_synced(core) {
+            if heartbeat && !busy && feed.is_synced(core) {
                 feed.look.put_notice(Notice::Bookmark(revision), &mut frames);
             }
             true
@@ -337,18 +343,18 @@ impl Connection {
 }
 
 /// Puts a text message. A connection that closes takes none: what would be said is lost with it.
-fn say(machine: &mut Machine, text: &[u8], out: &mut SendQueue) {
+fn say(machine: &mut Machine, text: &[u8], out: &mut impl Sink) {
     let _closing = machine.send(MessageKind::Text, text, out);
 }
 
 /// Puts whole frames.
-fn say_frames(machine: &Machine, frames: &[u8], out: &mut SendQueue) {
+fn say_frames(machine: &Machine, frames: &[u8], out: &mut impl Sink) {
     if machine.may_send().is_ok() {
         out.put(frames);
     }
 }
 
-fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision>, out: &mut SendQueue) {
+fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision>, out: &mut impl Sink) {
     let mut message = b"{".to_vec();
     if let Some(id) = refused.id {
         message.extend_from_slice(format!("\"id\":{id},").as_bytes());
@@ -363,7 +369,7 @@ fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision
     say(machine, &message, out);
 }
 
-fn close_compacted(machine: &mut Machine, out: &mut SendQueue, now: Now) {
+fn close_compacted(machine: &mut Machine, out: &mut impl Sink, now: Now) {
     let code = CloseCode::new(COMPACTED).unwrap_or(CloseCode::NORMAL);
     let _closing = machine.close(code, "compacted: list again", out, now);
 }
