@@ -98,7 +98,7 @@ impl Connection {
                 self.stop(core);
                 return after;
             }
-            if self.draining && core.farewells.is_some_and(|farewells| farewells.at(self.id) <= now.instant) {
+            if self.draining && self.farewell(core).is_some_and(|at| at <= now.instant) {
                 self.draining = false;
                 return self.say_farewell(core, out, now);
             }
@@ -140,12 +140,13 @@ impl Connection {
                 After::Open
             }
             Protocol::Http(_) => match self.activity {
-                Activity::Idle => After::Finish,
+                Activity::Idle if self.is_idle() => After::Finish,
                 Activity::Held(_) => self.answer_hold(core, out, now),
                 Activity::Stream(_) | Activity::Hello(_) => self.end_stream(core, out, now),
+                // A request that began is answered.
+                Activity::Idle | Activity::Receiving(_) => After::Open,
                 // These come to an end by themselves, and then the connection does.
-                Activity::Receiving(_)
-                | Activity::Writing(_)
+                Activity::Writing(_)
                 | Activity::Sending(_)
                 | Activity::Count(_)
                 | Activity::Socket(_) => After::Paused,
@@ -292,10 +293,23 @@ impl Connection {
             Activity::Count(count) => Some(count.next),
             _ => None,
         };
-        let farewell = core.farewells.filter(|_| self.draining).map(|farewells| farewells.at(self.id));
-        match earliest(earliest(protocol, activity), farewell) {
+        match earliest(earliest(protocol, activity), self.farewell(core)) {
             Some(at) => core.timers.set(self.id.slot(), at),
             None => core.timers.cancel(self.id.slot()),
+        }
+    }
+
+    /// When it is told that the server goes: at once if it is between requests, otherwise in its turn.
+    fn farewell<S>(&self, core: &Core<S>) -> Option<Instant> {
+        let farewells = core.farewells.filter(|_| self.draining)?;
+        Some(if self.is_idle() { Instant::START } else { farewells.at(self.id) })
+    }
+
+    /// Whether it is between two requests, or before the first.
+    fn is_idle(&self) -> bool {
+        match (&self.protocol, &self.activity) {
+            (Protocol::Http(http), Activity::Idle) => http.is_idle() && self.outgoing.is_none(),
+            _ => false,
         }
     }
 

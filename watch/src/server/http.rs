@@ -189,7 +189,7 @@ impl Connection {
             Call::Announce { id } => {
                 core.room.say(&format!("id: {id}\n"));
                 let text = [("Content-Type", &b"text/plain; charset=utf-8"[..]), NOSNIFF, NO_STORE];
-                self.answer(exchange, StatusCode::OK, &text, b"OK\n", out, now);
+                self.answer(exchange, StatusCode::OK, &text, b"OK", out, now);
             }
             Call::Health => {
                 let text = [("Content-Type", &b"text/plain"[..]), NO_STORE];
