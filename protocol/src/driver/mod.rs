@@ -98,7 +98,8 @@ pub struct Wants {
     pub write: bool,
     /// The writing side is to be shut down, then [`Driver::shut_down`] called.
     pub shutdown: bool,
-    /// The socket is to be closed, then [`Driver::release`] called. Nothing else is wanted.
+    /// The socket is to be closed, then [`Driver::release`] called. Nothing else is wanted. A lease that is out stays valid,
+    /// and nobody waits for it: closing is what ends the write.
     pub close: bool,
 }
 
@@ -240,11 +241,7 @@ impl<S: Server> Driver<S> {
 
     /// Reading or writing failed: the connection is gone.
     pub fn failed(&mut self, id: ConnectionId, now: Now) {
-        if let Some(shell) = self.shell(id) {
-            shell.flags.clear(Flag::Leased);
-            self.close(id, Closed::Failed, now);
-            self.enqueue(id);
-        }
+        self.close(id, Closed::Failed, now);
     }
 
     /// Lends what is to be written now. Write it, drop the slices, say [`wrote`](Driver::wrote).
@@ -278,16 +275,7 @@ impl<S: Server> Driver<S> {
             let _room = to.push(Lease::from(Arc::<[u8]>::from(wire)));
             fill
         } else {
-            let pull = shell.may_pull();
-            let own = if shell.flags.has(Flag::MidFrame) { &[][..] } else { shell.own() };
-            let lent = own.len();
-            let _room = to.push(Lease::from(Arc::<[u8]>::from(own)));
-            if let Some(buffers) = &mut shell.buffers {
-                buffers.lent = lent;
-            }
-            let fill = if pull { self.server.lease(id, to, now) } else { Fill::Nothing };
-            self.shells[id.slot()].flags.note_pull(fill, to.len() > lent);
-            if fill == Fill::Nothing && lent > 0 { Fill::All } else { fill }
+            self.lease_plain(id, to, now)
         };
         if !to.is_empty() {
             self.shells[id.slot()].flags.set(Flag::Leased);
@@ -330,7 +318,7 @@ impl<S: Server> Driver<S> {
     pub fn wants(&self, id: ConnectionId) -> Wants {
         let Some(shell) = self.shells.get(id.slot()).filter(|shell| shell.is(id)) else { return Wants::default() };
         if shell.phase == Phase::Closing {
-            return Wants { close: !shell.flags.has(Flag::Leased), ..Wants::default() };
+            return Wants { close: true, ..Wants::default() };
         }
         Wants {
             read: shell.wants_read(&self.config),
@@ -379,10 +367,7 @@ impl<S: Server> Driver<S> {
             let id = ConnectionId::new(slot as u32, shell.generation);
             match shell.phase {
                 Phase::Lingering => self.close(id, Closed::Finished, now),
-                Phase::Open | Phase::Finishing => {
-                    self.shells[slot].flags.clear(Flag::Leased);
-                    self.close(id, Closed::WriteStalled, now);
-                }
+                Phase::Open | Phase::Finishing => self.close(id, Closed::WriteStalled, now),
                 Phase::Free | Phase::Closing => {}
             }
         }
@@ -575,8 +560,33 @@ impl<S: Server> Driver<S> {
             }
         }
         let own = to.len();
-        let fill = if pull { server.fill(id, to, now) } else { Fill::Nothing };
+        let fill = match pull {
+            true if to.has_room(1) => server.fill(id, to, now),
+            true => Fill::More,
+            false => Fill::Nothing,
+        };
         flags.note_pull(fill, to.len() > own);
+        if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
+    }
+
+    /// The same, with leases.
+    fn lease_plain(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
+        let shell = &mut self.shells[id.slot()];
+        let pull = shell.may_pull();
+        if let Some(buffers) = &mut shell.buffers {
+            buffers.lent = 0;
+            if !shell.flags.has(Flag::MidFrame) && !buffers.out.is_empty() && to.has_room(1) {
+                buffers.lent = buffers.out.len();
+                let _room = to.push(Lease::from(Arc::<[u8]>::from(buffers.out.pending())));
+            }
+        }
+        let own = to.len();
+        let fill = match pull {
+            true if to.has_room(1) => self.server.lease(id, to, now),
+            true => Fill::More,
+            false => Fill::Nothing,
+        };
+        self.shells[id.slot()].flags.note_pull(fill, to.len() > own);
         if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
     }
 
@@ -636,6 +646,7 @@ impl<S: Server> Driver<S> {
             return;
         }
         shell.phase = Phase::Closing;
+        shell.flags.clear(Flag::Leased);
         if shell.flags.take(Flag::Admitted) {
             self.server.closed(id, why, now);
         }
