@@ -303,7 +303,8 @@ impl<S: Server> Driver<S> {
 
     /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
-        self.gather(self.config.turn, now);
+        let most = self.config.turn.max(1);
+        while self.gather(most, now) == most && self.queue.is_empty() {}
         let id = self.dequeue()?;
         for _ in 0..Self::ROUNDS {
             if !self.advance(id, now) {
@@ -311,6 +312,9 @@ impl<S: Server> Driver<S> {
             }
         }
         self.settle(id, now);
+        if self.can_advance(id) {
+            self.enqueue(id);
+        }
         Some(id)
     }
 
@@ -432,7 +436,7 @@ impl<S: Server> Driver<S> {
         None
     }
 
-    /// Queues what the server names as ready, at most so many. Returns how many it named.
+    /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included.
     fn gather(&mut self, most: usize, now: Now) -> usize {
         for named in 0..most {
             let Some(id) = self.server.next_ready(now) else { return named };
@@ -466,6 +470,14 @@ impl<S: Server> Driver<S> {
             return true;
         }
         false
+    }
+
+    /// Whether [`advance`](Driver::advance) would do something.
+    fn can_advance(&self, id: ConnectionId) -> bool {
+        self.shells.get(id.slot()).filter(|shell| shell.is(id)).is_some_and(|shell| {
+            let due = shell.flags.has(Flag::Resume) || shell.may_offer();
+            shell.phase == Phase::Open && !shell.over_mark() && due
+        })
     }
 
     /// Offers unread bytes and these to the server, unless it must not be called now: then they are kept.

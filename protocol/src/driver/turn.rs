@@ -56,16 +56,16 @@ impl<S: Server> Driver<S> {
         let mut left = self.config.turn.max(1);
         while left > 0 {
             // Those that the server names and those with readiness alternate, so that neither starves the other.
-            self.gather(left, now);
+            let named = self.gather(left, now);
             let due = self.queue.len().min(left);
-            if due == 0 {
+            if named == 0 && due == 0 {
                 return false;
             }
             for _ in 0..due {
                 let Some(id) = self.dequeue() else { break };
                 self.serve(id, sockets, now);
             }
-            left -= due;
+            left -= due.max(named);
         }
         true
     }
@@ -112,14 +112,6 @@ impl<S: Server> Driver<S> {
         if more || reads || writes {
             self.enqueue(id);
         }
-    }
-
-    /// Whether [`advance`](Driver::advance) would do something.
-    fn can_advance(&self, id: ConnectionId) -> bool {
-        self.shells.get(id.slot()).filter(|shell| shell.is(id)).is_some_and(|shell| {
-            let due = shell.flags.has(Flag::Resume) || shell.may_offer();
-            shell.phase == Phase::Open && !shell.over_mark() && due
-        })
     }
 
     /// Reads once.
