@@ -360,7 +360,7 @@ impl<S: Server> Driver<S> {
 
     /// When [`on_deadline`](Driver::on_deadline) is to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let drain = self.drain_by.filter(|_| self.connections() > 0);
+        let drain = self.drain_by.filter(|&by| by != Instant::NEVER && self.connections() > 0);
         earliest(earliest(self.server.deadline(), self.timers.next()), drain)
     }
 
@@ -379,6 +379,8 @@ impl<S: Server> Driver<S> {
             self.server.on_deadline(now);
         }
         if self.drain_by.is_some_and(|by| by <= now.instant) {
+            // Once: it looks at every slot, and nothing is accepted from here on.
+            self.drain_by = Some(Instant::NEVER);
             for slot in 0..self.shells.len() {
                 let shell = &self.shells[slot];
                 if !matches!(shell.phase, Phase::Free | Phase::Closing) {
