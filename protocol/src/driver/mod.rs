@@ -217,24 +217,24 @@ impl<S: Server> Driver<S> {
 
     /// All bytes that the peer sent were read: it ended its side of the stream.
     pub fn ended(&mut self, id: ConnectionId, now: Now) {
-        let Some(shell) = self.shell(id) else { return };
+        let Some(shell) = self.shell(id).filter(|shell| !shell.flags.has(Flag::Ended)) else { return };
         shell.flags.set(Flag::Ended);
-        if shell.phase == Phase::Lingering {
-            self.close(id, Closed::Finished, now);
-        } else {
-            self.hung_up(id, now);
+        shell.flags.set(Flag::HungUp);
+        match shell.phase {
+            Phase::Open => self.offer(id, &mut [], now),
+            Phase::Lingering => self.close(id, Closed::Finished, now),
+            Phase::Free | Phase::Finishing | Phase::Closing => {}
         }
+        self.enqueue(id);
     }
 
     /// The peer ended its side of the stream, perhaps behind bytes that are not read yet. A held answer is cancelled.
     pub fn hung_up(&mut self, id: ConnectionId, now: Now) {
-        let Some(shell) = self.shell(id) else { return };
+        let Some(shell) = self.shell(id).filter(|shell| !shell.flags.has(Flag::HungUp)) else { return };
         shell.flags.set(Flag::HungUp);
-        if shell.phase == Phase::Open {
-            // Unread bytes are offered before the end of them; a paused connection is told of the end at once.
-            if shell.flags.has(Flag::Ended) || shell.flags.has(Flag::Paused) {
-                self.offer(id, &mut [], now);
-            }
+        // Bytes that are not read yet come before the end of them; only a paused connection is told of it at once.
+        if shell.phase == Phase::Open && shell.flags.has(Flag::Paused) {
+            self.offer(id, &mut [], now);
             self.enqueue(id);
         }
     }
@@ -487,20 +487,17 @@ impl<S: Server> Driver<S> {
         let shell = &mut self.shells[id.slot()];
         let paused = shell.flags.has(Flag::Paused);
         let hung_up = shell.flags.has(Flag::Ended) || (paused && shell.flags.has(Flag::HungUp));
-        let news = shell.must_tell_hung_up();
+        let news = hung_up && shell.must_tell_hung_up();
         let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
         if buffers.out.over_mark() || (paused && !news) {
             buffers.unread.extend_from_slice(bytes);
-            if !buffers.unread.is_empty() || news {
+            if !buffers.unread.is_empty() || hung_up {
                 shell.flags.set(Flag::Offer);
             }
             shell.buffers = Some(buffers);
             return;
         }
         shell.flags.clear(Flag::Offer);
-        if hung_up && paused {
-            shell.flags.set(Flag::ToldHungUp);
-        }
         let Buffers { unread, out, .. } = &mut *buffers;
         let mut kept = core::mem::take(unread);
         let all = if kept.is_empty() {
@@ -519,6 +516,12 @@ impl<S: Server> Driver<S> {
             *unread = kept;
         }
         let shell = &mut self.shells[id.slot()];
+        // One that takes bytes may start something new with them, and is told again if it pauses for that.
+        if hung_up && (paused || consumed == 0) {
+            shell.flags.set(Flag::ToldHungUp);
+        } else if consumed > 0 {
+            shell.flags.clear(Flag::ToldHungUp);
+        }
         if out.over_mark() && !unread.is_empty() {
             shell.flags.set(Flag::Offer);
         }
@@ -534,7 +537,6 @@ impl<S: Server> Driver<S> {
                 if shell.flags.take(Flag::Paused) && (shell.has_unread() || shell.flags.has(Flag::Ended)) {
                     shell.flags.set(Flag::Offer);
                 }
-                shell.flags.clear(Flag::ToldHungUp);
             }
             After::Paused => {
                 shell.flags.set(Flag::Paused);

@@ -48,7 +48,7 @@ pub(super) enum Flag {
     HungUp = 1 << 11,
     /// The peer ended its side, and all was read.
     Ended = 1 << 12,
-    /// The server heard of it while it was paused.
+    /// The server knows of it, and has taken no bytes since.
     ToldHungUp = 1 << 13,
     /// The writing side is shut down.
     ShutDown = 1 << 14,
@@ -152,7 +152,7 @@ impl Shell {
 
     /// Whether the server is to hear, although it is paused, that the peer ended its side.
     pub(super) fn must_tell_hung_up(&self) -> bool {
-        (self.flags.has(Flag::Ended) || self.flags.has(Flag::HungUp)) && !self.flags.has(Flag::ToldHungUp)
+        self.flags.has(Flag::HungUp) && !self.flags.has(Flag::ToldHungUp)
     }
 
     /// Whether unread bytes, or the end of them, can be offered now.
