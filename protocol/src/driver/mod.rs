@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 
-use self::shell::{Buffers, Flag, Phase, Pool, Shell};
+use self::shell::{Buffers, Flag, Flags, Phase, Pool, Shell};
 use crate::input::Input;
 use crate::output::{Lease, Leases, Sink, Slices};
 use crate::server::{Admission, After, Closed, ConnectionId, Fill, Peer, Server};
@@ -244,65 +244,82 @@ impl<S: Server> Driver<S> {
         self.close(id, Closed::Failed, now);
     }
 
-    /// Lends what is to be written now. Write it, drop the slices, say [`wrote`](Driver::wrote).
+    /// Lends what is to be written now. Write it, drop the slices, say [`wrote`](Driver::wrote). [`Fill::More`] with nothing
+    /// lent: the server still searches, ask again.
     pub fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, now: Now) -> Fill {
-        match self.shell(id) {
-            None => return Fill::Nothing,
-            Some(shell) if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) => return Fill::Nothing,
-            Some(shell) if shell.transform.is_some() => {
-                let fill = self.pull_transformed(id, now);
-                if let Some(wire) = self.shells[id.slot()].buffers.as_ref().map(|b| &b.wire) {
-                    let _room = to.push(wire.pending());
-                }
-                return fill;
+        let Some(shell) = self.shell(id).filter(|shell| shell.may_lend()) else { return Fill::Nothing };
+        if shell.transform.is_some() {
+            let fill = self.pull_transformed(id, now);
+            if let Some(wire) = self.shells[id.slot()].buffers.as_ref().map(|b| &b.wire) {
+                let _room = to.push(wire.pending());
             }
-            Some(_) => {}
+            return fill;
         }
-        let (server, shell) = (&mut self.server, &mut self.shells[id.slot()]);
-        Self::fill_plain(server, shell, id, to, now)
+        let Self { server, shells, queue, timers, .. } = self;
+        let shell = &mut shells[id.slot()];
+        let pull = shell.may_pull();
+        let Shell { phase, flags, buffers, .. } = shell;
+        let fill = Self::fill_plain(server, flags, buffers, pull, id, to, now);
+        if to.is_empty() && fill != Fill::More {
+            // As in `nothing_lent`, while the slices are borrowed.
+            timers.cancel(id.slot());
+            if *phase == Phase::Finishing && !flags.has(Flag::Queued) {
+                flags.set(Flag::Queued);
+                queue.push_back(id.slot() as u32);
+            }
+        }
+        fill
     }
 
     /// The same as shared bytes, which may be written at any later time. While they are out, nothing else is lent for this
-    /// connection; [`wrote`](Driver::wrote) or [`failed`](Driver::failed) ends that.
+    /// connection; [`wrote`](Driver::wrote) or the end of the connection ends that.
     pub fn lease(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
-        let Some(shell) = self.shell(id) else { return Fill::Nothing };
-        if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) {
-            return Fill::Nothing;
-        }
+        let Some(shell) = self.shell(id).filter(|shell| shell.may_lend()) else { return Fill::Nothing };
         let fill = if shell.transform.is_some() {
             let fill = self.pull_transformed(id, now);
             let wire = self.shells[id.slot()].buffers.as_ref().map_or(&[][..], |b| b.wire.pending());
-            let _room = to.push(Lease::from(Arc::<[u8]>::from(wire)));
+            if !wire.is_empty() {
+                let _room = to.push(Lease::from(Arc::<[u8]>::from(wire)));
+            }
             fill
         } else {
             self.lease_plain(id, to, now)
         };
         if !to.is_empty() {
             self.shells[id.slot()].flags.set(Flag::Leased);
-            self.timers.set(id.slot(), now.instant + self.config.write_stall);
+            self.wait_for_peer(id, now);
+        } else if fill != Fill::More && !self.shells[id.slot()].flags.has(Flag::Withheld) {
+            self.nothing_lent(id);
         }
         fill
     }
 
-    /// So many bytes of what was lent were written, from its start.
+    /// So many bytes of what was lent were written, from its start. None: the peer accepts nothing now, which it may do for
+    /// [`DriverConfig::write_stall`].
     pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
-        let Some(shell) = self.shell(id) else { return };
-        if shell.flags.take(Flag::Leased) {
+        let Some(shell) = self.shell(id).filter(|shell| matches!(shell.phase, Phase::Open | Phase::Finishing)) else {
+            return;
+        };
+        let leased = shell.flags.take(Flag::Leased);
+        let transformed = shell.transform.is_some();
+        if bytes > 0 {
             self.timers.cancel(id.slot());
+        } else {
+            self.wait_for_peer(id, now);
         }
-        let shell = &mut self.shells[id.slot()];
-        if matches!(shell.phase, Phase::Open | Phase::Finishing) {
-            if shell.transform.is_none() {
-                self.wrote_plain(id, bytes, now);
-            } else if let Some(buffers) = &mut shell.buffers {
-                buffers.wire.wrote(bytes);
-            }
+        if !transformed {
+            self.wrote_plain(id, bytes, leased, now);
+        } else if let Some(buffers) = &mut self.shells[id.slot()].buffers {
+            buffers.wire.wrote(bytes);
         }
-        self.enqueue(id);
+        if bytes > 0 || leased {
+            self.enqueue(id);
+        }
     }
 
     /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
+        self.expire(now);
         let most = self.config.turn.max(1);
         while self.gather(most, now) == most && self.queue.is_empty() {}
         let id = self.dequeue()?;
@@ -366,15 +383,7 @@ impl<S: Server> Driver<S> {
 
     /// Does what is due at this time.
     pub fn on_deadline(&mut self, now: Now) {
-        while let Some(slot) = self.timers.expire(now.instant) {
-            let shell = &self.shells[slot];
-            let id = ConnectionId::new(slot as u32, shell.generation);
-            match shell.phase {
-                Phase::Lingering => self.close(id, Closed::Finished, now),
-                Phase::Open | Phase::Finishing => self.close(id, Closed::WriteStalled, now),
-                Phase::Free | Phase::Closing => {}
-            }
-        }
+        self.expire(now);
         if self.server.deadline().is_some_and(|at| at <= now.instant) {
             self.server.on_deadline(now);
         }
@@ -436,6 +445,20 @@ impl<S: Server> Driver<S> {
             }
         }
         None
+    }
+
+    /// Closes what lingered or stalled for too long. The wheel has to be told the time even when nothing is due: a deadline
+    /// that is set after hours without any would lie in a slot of long ago, and be reported as passed.
+    fn expire(&mut self, now: Now) {
+        while let Some(slot) = self.timers.expire(now.instant) {
+            let shell = &self.shells[slot];
+            let id = ConnectionId::new(slot as u32, shell.generation);
+            match shell.phase {
+                Phase::Lingering => self.close(id, Closed::Finished, now),
+                Phase::Open | Phase::Finishing => self.close(id, Closed::WriteStalled, now),
+                Phase::Free | Phase::Closing => {}
+            }
+        }
     }
 
     /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included.
@@ -558,15 +581,16 @@ impl<S: Server> Driver<S> {
         }
     }
 
+    /// Lends own bytes and then what the server lends.
     fn fill_plain<'a>(
         server: &'a mut S,
-        shell: &'a mut Shell,
+        flags: &mut Flags,
+        buffers: &'a mut Option<Box<Buffers>>,
+        pull: bool,
         id: ConnectionId,
         to: &mut Slices<'a>,
         now: Now,
     ) -> Fill {
-        let pull = shell.may_pull();
-        let Shell { flags, buffers, .. } = shell;
         if let Some(buffers) = buffers {
             buffers.lent = 0;
             // Nothing goes between the halves of a frame.
@@ -607,7 +631,7 @@ impl<S: Server> Driver<S> {
     }
 
     /// Bytes of the server's, own or lent, left: to the socket, or into the transformation.
-    fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+    fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, leased: bool, now: Now) {
         let shell = &mut self.shells[id.slot()];
         let mut pulled = bytes;
         if let Some(buffers) = &mut shell.buffers {
@@ -615,16 +639,37 @@ impl<S: Server> Driver<S> {
             buffers.out.wrote(own);
             pulled -= own;
         }
-        if shell.flags.take(Flag::Pulled) {
+        if !shell.flags.take(Flag::Pulled) {
+            return;
+        }
+        if pulled > 0 {
             let after = self.server.sent(id, pulled, now);
-            let shell = &mut self.shells[id.slot()];
+            let flags = &mut self.shells[id.slot()].flags;
             if after == After::MidFrame {
-                shell.flags.set(Flag::MidFrame);
+                flags.set(Flag::MidFrame);
             } else {
-                shell.flags.clear(Flag::MidFrame);
+                flags.clear(Flag::MidFrame);
             }
-            shell.flags.set(Flag::Pull);
+            flags.set(Flag::Pull);
             self.after(id, after, now);
+        } else if leased {
+            // Only says that the lease is over: nothing has changed.
+            let _nothing_changed = self.server.sent(id, 0, now);
+        }
+    }
+
+    /// The peer has to accept something, or to say something, before more can be written: for so long, and no longer.
+    fn wait_for_peer(&mut self, id: ConnectionId, now: Now) {
+        if self.timers.deadline_of(id.slot()).is_none() {
+            self.timers.set(id.slot(), now.instant + self.config.write_stall);
+        }
+    }
+
+    /// Nothing was lent: nobody waits for the peer any more, and a connection that only had to write goes on.
+    fn nothing_lent(&mut self, id: ConnectionId) {
+        self.timers.cancel(id.slot());
+        if self.shells[id.slot()].phase == Phase::Finishing {
+            self.enqueue(id);
         }
     }
 

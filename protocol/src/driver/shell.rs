@@ -160,6 +160,11 @@ impl Shell {
         self.flags.has(Flag::Offer) && (!self.flags.has(Flag::Paused) || self.must_tell_hung_up())
     }
 
+    /// Whether bytes may be lent to be written.
+    pub(super) fn may_lend(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Finishing) && !self.flags.has(Flag::Leased)
+    }
+
     /// Whether there may be something to write.
     pub(super) fn may_write(&self) -> bool {
         let wire = self.buffers.as_ref().is_some_and(|buffers| !buffers.wire.is_empty());
@@ -221,6 +226,7 @@ impl Buffers {
 
 /// Buffers between two uses: so many boxes, and none that grew large.
 pub(super) struct Pool {
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     boxes: Vec<Box<Buffers>>,
     mark: usize,
 }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::shell::{Flag, Phase};
+use super::shell::{Flag, Phase, Shell};
 use super::Driver;
 use crate::output::{SendQueue, Slices};
 use crate::server::{Closed, ConnectionId, Fill, Server};
@@ -96,17 +96,24 @@ impl<S: Server> Driver<S> {
         if wire.is_empty() && !shell.flags.has(Flag::TransformEnded) {
             if let Some(mut transform) = shell.transform.take() {
                 let mut parts = Slices::new(RECORD);
-                fill = Self::fill_plain(&mut self.server, shell, id, &mut parts, now);
+                let pull = shell.may_pull();
+                let Shell { flags, buffers, .. } = shell;
+                fill = Self::fill_plain(&mut self.server, flags, buffers, pull, id, &mut parts, now);
                 let offered = parts.len();
                 let taken = if offered > 0 { transform.send(parts.parts(), &mut wire) } else { 0 };
                 let shell = &mut self.shells[id.slot()];
                 shell.transform = Some(transform);
-                if offered > 0 && taken == 0 {
+                if offered == 0 {
+                    if fill != Fill::More {
+                        self.nothing_lent(id);
+                    }
+                } else if taken == 0 {
                     // Not yet: it is asked for again when more came from the peer.
                     shell.flags.set(Flag::Withheld);
                     fill = Fill::Nothing;
-                } else if taken > 0 {
-                    self.wrote_plain(id, taken, now);
+                    self.wait_for_peer(id, now);
+                } else {
+                    self.wrote_plain(id, taken, false, now);
                     if taken < offered {
                         fill = Fill::More;
                     }
