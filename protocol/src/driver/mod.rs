@@ -199,7 +199,9 @@ impl<S: Server> Driver<S> {
         match shell.phase {
             Phase::Open => {}
             // Read and dropped, so that closing does not reset the connection under what was written.
-            Phase::Finishing => return,
+            // A transformation goes on: its handshake may have to end before the farewell can be sent.
+            Phase::Finishing if shell.transform.is_none() || shell.flags.has(Flag::TransformEnded) => return,
+            Phase::Finishing => {}
             Phase::Lingering => {
                 let until = shell.buffers.as_ref().map_or(idle, |buffers| buffers.linger_until.min(idle));
                 self.timers.set(id.slot(), until);
@@ -676,7 +678,9 @@ impl<S: Server> Driver<S> {
     /// Moves the connection on when a phase is over, keeps its timer, and gives back memory that it does not use.
     fn settle(&mut self, id: ConnectionId, now: Now) {
         let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
-        if shell.phase == Phase::Finishing && !shell.may_write() && !shell.flags.has(Flag::Leased) {
+        // A transformation that waits for a peer that says no more will never send.
+        let stuck = shell.flags.has(Flag::Withheld) && shell.flags.has(Flag::Ended) && !shell.may_write();
+        if shell.phase == Phase::Finishing && !shell.flags.has(Flag::Leased) && (stuck || !shell.has_output()) {
             if shell.end_transform(&mut self.pool) {
                 return self.enqueue(id);
             }
@@ -686,7 +690,8 @@ impl<S: Server> Driver<S> {
             buffers.linger_until = until;
             self.timers.set(id.slot(), until.min(now.instant + self.config.linger_idle));
             if shell.flags.take(Flag::Admitted) {
-                self.server.closed(id, Closed::Finished, now);
+                let why = if stuck { Closed::Failed } else { Closed::Finished };
+                self.server.closed(id, why, now);
             }
             if self.shells[id.slot()].flags.has(Flag::Ended) {
                 self.close(id, Closed::Finished, now);

@@ -167,13 +167,20 @@ impl Shell {
 
     /// Whether there may be something to write.
     pub(super) fn may_write(&self) -> bool {
-        let wire = self.buffers.as_ref().is_some_and(|buffers| !buffers.wire.is_empty());
+        self.has_wire() || (!self.flags.has(Flag::Withheld) && self.has_output())
+    }
+
+    /// The same, if only the transformation could send.
+    pub(super) fn has_output(&self) -> bool {
         match self.phase {
-            Phase::Open | Phase::Finishing => {
-                wire || (!self.flags.has(Flag::Withheld) && (!self.own().is_empty() || self.may_pull()))
-            }
+            Phase::Open | Phase::Finishing => self.has_wire() || !self.own().is_empty() || self.may_pull(),
             Phase::Free | Phase::Lingering | Phase::Closing => false,
         }
+    }
+
+    fn has_wire(&self) -> bool {
+        let live = matches!(self.phase, Phase::Open | Phase::Finishing);
+        live && self.buffers.as_ref().is_some_and(|buffers| !buffers.wire.is_empty())
     }
 
     pub(super) fn wants_read(&self, config: &DriverConfig) -> bool {
@@ -181,7 +188,10 @@ impl Shell {
             return false;
         }
         match self.phase {
-            Phase::Finishing | Phase::Lingering => true,
+            Phase::Lingering => true,
+            // A peer that makes the transformation answer, and reads no answers, is not read from.
+            _ if self.buffers.as_ref().is_some_and(|b| b.wire.over_mark()) => false,
+            Phase::Finishing => true,
             Phase::Free | Phase::Closing => false,
             Phase::Open => {
                 let paused = self.flags.has(Flag::Paused);
@@ -246,7 +256,7 @@ impl Pool {
                 unread: Vec::new(),
                 out: SendQueue::new(self.mark),
                 lent: 0,
-                wire: SendQueue::new(usize::MAX),
+                wire: SendQueue::new(self.mark),
                 linger_until: Instant::NEVER,
             })
         })
