@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 
-use self::shell::{Buffers, Flag, Flags, Phase, Pool, Shell};
+use self::shell::{Buffers, Flag, Flags, Phase, Pool, Shell, Unread};
 use crate::input::Input;
 use crate::output::{Lease, Leases, Sink, Slices};
 use crate::server::{Admission, After, Closed, ConnectionId, Fill, Peer, Server};
@@ -299,7 +299,9 @@ impl<S: Server> Driver<S> {
     /// So many bytes of what was lent were written, from its start. None: the peer accepts nothing now, which it may do for
     /// [`DriverConfig::write_stall`].
     pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
-        let Some(shell) = self.shell(id).filter(|shell| matches!(shell.phase, Phase::Open | Phase::Finishing)) else {
+        let Some(shell) =
+            self.shell(id).filter(|shell| matches!(shell.phase, Phase::Open | Phase::Finishing))
+        else {
             return;
         };
         let leased = shell.flags.take(Flag::Leased);
@@ -339,7 +341,9 @@ impl<S: Server> Driver<S> {
 
     /// What a connection wants now. It may change with each call that names the connection.
     pub fn wants(&self, id: ConnectionId) -> Wants {
-        let Some(shell) = self.shells.get(id.slot()).filter(|shell| shell.is(id)) else { return Wants::default() };
+        let Some(shell) = self.shells.get(id.slot()).filter(|shell| shell.is(id)) else {
+            return Wants::default();
+        };
         if shell.phase == Phase::Closing {
             return Wants { close: true, ..Wants::default() };
         }
@@ -515,7 +519,7 @@ impl<S: Server> Driver<S> {
         let news = hung_up && shell.must_tell_hung_up();
         let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
         if buffers.out.over_mark() || (paused && !news) {
-            buffers.unread.extend_from_slice(bytes);
+            buffers.unread.push(bytes);
             if !buffers.unread.is_empty() || hung_up {
                 shell.flags.set(Flag::Offer);
             }
@@ -528,18 +532,18 @@ impl<S: Server> Driver<S> {
         let all = if kept.is_empty() {
             &mut *bytes
         } else {
-            kept.extend_from_slice(bytes);
-            &mut kept[..]
+            kept.push(bytes);
+            kept.rest()
         };
         let mut input = if hung_up { Input::last(all) } else { Input::new(all) };
         let after = self.server.receive(id, &mut input, out, now);
         let consumed = input.consumed();
         if kept.is_empty() {
-            unread.extend_from_slice(&bytes[consumed..]);
+            kept.push(&bytes[consumed..]);
         } else {
-            kept.drain(..consumed);
-            *unread = kept;
+            kept.took(consumed);
         }
+        *unread = kept;
         let shell = &mut self.shells[id.slot()];
         // One that takes bytes may start something new with them, and is told again if it pauses for that.
         if hung_up && (paused || consumed == 0) {
@@ -575,7 +579,7 @@ impl<S: Server> Driver<S> {
                 if shell.phase == Phase::Open {
                     shell.phase = Phase::Finishing;
                     if let Some(buffers) = &mut shell.buffers {
-                        buffers.unread = Vec::new();
+                        buffers.unread = Unread::default();
                     }
                 }
             }
@@ -680,7 +684,8 @@ impl<S: Server> Driver<S> {
         let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
         // A transformation that waits for a peer that says no more will never send.
         let stuck = shell.flags.has(Flag::Withheld) && shell.flags.has(Flag::Ended) && !shell.may_write();
-        if shell.phase == Phase::Finishing && !shell.flags.has(Flag::Leased) && (stuck || !shell.has_output()) {
+        if shell.phase == Phase::Finishing && !shell.flags.has(Flag::Leased) && (stuck || !shell.has_output())
+        {
             if shell.end_transform(&mut self.pool) {
                 return self.enqueue(id);
             }

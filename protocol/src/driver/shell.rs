@@ -217,7 +217,7 @@ impl Shell {
 /// What a connection has while bytes wait for it.
 pub(super) struct Buffers {
     /// Received and not taken.
-    pub(super) unread: Vec<u8>,
+    pub(super) unread: Unread,
     /// The server's own bytes.
     pub(super) out: SendQueue,
     /// How many of those are lent.
@@ -231,6 +231,46 @@ pub(super) struct Buffers {
 impl Buffers {
     pub(super) fn is_unused(&self) -> bool {
         self.unread.is_empty() && self.out.is_empty() && self.wire.is_empty()
+    }
+}
+
+/// Bytes that were received and not taken. To take some moves none of the others: a peer that pipelines small requests
+/// would have all of them moved once for each.
+#[derive(Default)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Unread {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.taken..]
+    }
+
+    /// Adds bytes. Those that were taken are dropped when they are the larger part.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.taken > self.len() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The first so many are taken.
+    pub(super) fn took(&mut self, count: usize) {
+        self.taken = self.taken.saturating_add(count).min(self.bytes.len());
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        }
     }
 }
 
@@ -253,7 +293,7 @@ impl Pool {
     pub(super) fn take(&mut self) -> Box<Buffers> {
         self.boxes.pop().unwrap_or_else(|| {
             Box::new(Buffers {
-                unread: Vec::new(),
+                unread: Unread::default(),
                 out: SendQueue::new(self.mark),
                 lent: 0,
                 wire: SendQueue::new(self.mark),
@@ -266,9 +306,9 @@ impl Pool {
         if self.boxes.len() >= Self::BOXES {
             return;
         }
-        buffers.unread.clear();
-        if buffers.unread.capacity() > Self::LARGE {
-            buffers.unread = Vec::new();
+        buffers.unread.took(usize::MAX);
+        if buffers.unread.bytes.capacity() > Self::LARGE {
+            buffers.unread = Unread::default();
         }
         for queue in [&mut buffers.out, &mut buffers.wire] {
             queue.wrote(usize::MAX);

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::shell::{Flag, Phase, Shell};
 use super::Driver;
+use super::shell::{Flag, Phase, Shell, Unread};
 use crate::output::{SendQueue, Slices};
 use crate::server::{Closed, ConnectionId, Fill, Server};
 use crate::time::Now;
@@ -83,7 +83,7 @@ impl<S: Server> Driver<S> {
         shell.flags.clear(Flag::MidFrame);
         if let Some(buffers) = &mut shell.buffers {
             buffers.out.reset();
-            buffers.unread = Vec::new();
+            buffers.unread = Unread::default();
         }
         if shell.flags.take(Flag::Admitted) {
             self.server.closed(id, Closed::Failed, now);

@@ -1,7 +1,7 @@
 //! Driving by readiness: one turn over the connections that have something to do.
 
-use super::shell::{Flag, Phase};
 use super::Driver;
+use super::shell::{Flag, Phase};
 use crate::output::Slices;
 use crate::server::{ConnectionId, Fill, Server};
 use crate::time::Now;
