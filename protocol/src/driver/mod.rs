@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 
-use self::shell::{Buffers, Flag, Phase, Pool, Shell};
+use self::shell::{Buffers, Flag, Flags, Phase, Pool, Shell, Unread};
 use crate::input::Input;
 use crate::output::{Lease, Leases, Sink, Slices};
 use crate::server::{Admission, After, Closed, ConnectionId, Fill, Peer, Server};
@@ -98,7 +98,8 @@ pub struct Wants {
     pub write: bool,
     /// The writing side is to be shut down, then [`Driver::shut_down`] called.
     pub shutdown: bool,
-    /// The socket is to be closed, then [`Driver::release`] called. Nothing else is wanted.
+    /// The socket is to be closed, then [`Driver::release`] called. Nothing else is wanted. A lease that is out stays valid,
+    /// and nobody waits for it: closing is what ends the write.
     pub close: bool,
 }
 
@@ -198,7 +199,9 @@ impl<S: Server> Driver<S> {
         match shell.phase {
             Phase::Open => {}
             // Read and dropped, so that closing does not reset the connection under what was written.
-            Phase::Finishing => return,
+            // A transformation goes on: its handshake may have to end before the farewell can be sent.
+            Phase::Finishing if shell.transform.is_none() || shell.flags.has(Flag::TransformEnded) => return,
+            Phase::Finishing => {}
             Phase::Lingering => {
                 let until = shell.buffers.as_ref().map_or(idle, |buffers| buffers.linger_until.min(idle));
                 self.timers.set(id.slot(), until);
@@ -216,108 +219,113 @@ impl<S: Server> Driver<S> {
 
     /// All bytes that the peer sent were read: it ended its side of the stream.
     pub fn ended(&mut self, id: ConnectionId, now: Now) {
-        let Some(shell) = self.shell(id) else { return };
+        let Some(shell) = self.shell(id).filter(|shell| !shell.flags.has(Flag::Ended)) else { return };
         shell.flags.set(Flag::Ended);
-        if shell.phase == Phase::Lingering {
-            self.close(id, Closed::Finished, now);
-        } else {
-            self.hung_up(id, now);
+        shell.flags.set(Flag::HungUp);
+        match shell.phase {
+            Phase::Open => self.offer(id, &mut [], now),
+            Phase::Lingering => self.close(id, Closed::Finished, now),
+            Phase::Free | Phase::Finishing | Phase::Closing => {}
         }
+        self.enqueue(id);
     }
 
     /// The peer ended its side of the stream, perhaps behind bytes that are not read yet. A held answer is cancelled.
     pub fn hung_up(&mut self, id: ConnectionId, now: Now) {
-        let Some(shell) = self.shell(id) else { return };
+        let Some(shell) = self.shell(id).filter(|shell| !shell.flags.has(Flag::HungUp)) else { return };
         shell.flags.set(Flag::HungUp);
-        if shell.phase == Phase::Open {
-            // Unread bytes are offered before the end of them; a paused connection is told of the end at once.
-            if shell.flags.has(Flag::Ended) || shell.flags.has(Flag::Paused) {
-                self.offer(id, &mut [], now);
-            }
+        // Bytes that are not read yet come before the end of them; only a paused connection is told of it at once.
+        if shell.phase == Phase::Open && shell.flags.has(Flag::Paused) {
+            self.offer(id, &mut [], now);
             self.enqueue(id);
         }
     }
 
     /// Reading or writing failed: the connection is gone.
     pub fn failed(&mut self, id: ConnectionId, now: Now) {
-        if let Some(shell) = self.shell(id) {
-            shell.flags.clear(Flag::Leased);
-            self.close(id, Closed::Failed, now);
-            self.enqueue(id);
-        }
+        self.close(id, Closed::Failed, now);
     }
 
-    /// Lends what is to be written now. Write it, drop the slices, say [`wrote`](Driver::wrote).
+    /// Lends what is to be written now. Write it, drop the slices, say [`wrote`](Driver::wrote). [`Fill::More`] with nothing
+    /// lent: the server still searches, ask again.
     pub fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, now: Now) -> Fill {
-        match self.shell(id) {
-            None => return Fill::Nothing,
-            Some(shell) if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) => {
-                return Fill::Nothing;
-            }
-            Some(shell) if shell.transform.is_some() => {
-                let fill = self.pull_transformed(id, now);
-                if let Some(wire) = self.shells[id.slot()].buffers.as_ref().map(|b| &b.wire) {
-                    let _room = to.push(wire.pending());
-                }
-                return fill;
-            }
-            Some(_) => {}
-        }
-        let (server, shell) = (&mut self.server, &mut self.shells[id.slot()]);
-        Self::fill_plain(server, shell, id, to, now)
-    }
-
-    /// The same as shared bytes, which may be written at any later time. While they are out, nothing else is lent for this
-    /// connection; [`wrote`](Driver::wrote) or [`failed`](Driver::failed) ends that.
-    pub fn lease(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
-        let Some(shell) = self.shell(id) else { return Fill::Nothing };
-        if shell.phase == Phase::Closing || shell.flags.has(Flag::Leased) {
-            return Fill::Nothing;
-        }
-        let fill = if shell.transform.is_some() {
+        let Some(shell) = self.shell(id).filter(|shell| shell.may_lend()) else { return Fill::Nothing };
+        if shell.transform.is_some() {
             let fill = self.pull_transformed(id, now);
-            let wire = self.shells[id.slot()].buffers.as_ref().map_or(&[][..], |b| b.wire.pending());
-            let _room = to.push(Lease::from(Arc::<[u8]>::from(wire)));
-            fill
-        } else {
-            let pull = shell.may_pull();
-            let own = if shell.flags.has(Flag::MidFrame) { &[][..] } else { shell.own() };
-            let lent = own.len();
-            let _room = to.push(Lease::from(Arc::<[u8]>::from(own)));
-            if let Some(buffers) = &mut shell.buffers {
-                buffers.lent = lent;
+            if let Some(wire) = self.shells[id.slot()].buffers.as_ref().map(|b| &b.wire) {
+                let _room = to.push(wire.pending());
             }
-            let fill = if pull { self.server.lease(id, to, now) } else { Fill::Nothing };
-            self.shells[id.slot()].flags.note_pull(fill, to.len() > lent);
-            if fill == Fill::Nothing && lent > 0 { Fill::All } else { fill }
-        };
-        if !to.is_empty() {
-            self.shells[id.slot()].flags.set(Flag::Leased);
-            self.timers.set(id.slot(), now.instant + self.config.write_stall);
+            return fill;
+        }
+        let Self { server, shells, queue, timers, .. } = self;
+        let shell = &mut shells[id.slot()];
+        let pull = shell.may_pull();
+        let Shell { phase, flags, buffers, .. } = shell;
+        let fill = Self::fill_plain(server, flags, buffers, pull, id, to, now);
+        if to.is_empty() && fill != Fill::More {
+            // As in `nothing_lent`, while the slices are borrowed.
+            timers.cancel(id.slot());
+            if *phase == Phase::Finishing && !flags.has(Flag::Queued) {
+                flags.set(Flag::Queued);
+                queue.push_back(id.slot() as u32);
+            }
         }
         fill
     }
 
-    /// So many bytes of what was lent were written, from its start.
-    pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
-        let Some(shell) = self.shell(id) else { return };
-        if shell.flags.take(Flag::Leased) {
-            self.timers.cancel(id.slot());
-        }
-        let shell = &mut self.shells[id.slot()];
-        if matches!(shell.phase, Phase::Open | Phase::Finishing) {
-            if shell.transform.is_none() {
-                self.wrote_plain(id, bytes, now);
-            } else if let Some(buffers) = &mut shell.buffers {
-                buffers.wire.wrote(bytes);
+    /// The same as shared bytes, which may be written at any later time. While they are out, nothing else is lent for this
+    /// connection; [`wrote`](Driver::wrote) or the end of the connection ends that.
+    pub fn lease(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
+        let Some(shell) = self.shell(id).filter(|shell| shell.may_lend()) else { return Fill::Nothing };
+        let fill = if shell.transform.is_some() {
+            let fill = self.pull_transformed(id, now);
+            let wire = self.shells[id.slot()].buffers.as_ref().map_or(&[][..], |b| b.wire.pending());
+            if !wire.is_empty() {
+                let _room = to.push(Lease::from(Arc::<[u8]>::from(wire)));
             }
+            fill
+        } else {
+            self.lease_plain(id, to, now)
+        };
+        if !to.is_empty() {
+            self.shells[id.slot()].flags.set(Flag::Leased);
+            self.wait_for_peer(id, now);
+        } else if fill != Fill::More && !self.shells[id.slot()].flags.has(Flag::Withheld) {
+            self.nothing_lent(id);
         }
-        self.enqueue(id);
+        fill
+    }
+
+    /// So many bytes of what was lent were written, from its start. None: the peer accepts nothing now, which it may do for
+    /// [`DriverConfig::write_stall`].
+    pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        let Some(shell) =
+            self.shell(id).filter(|shell| matches!(shell.phase, Phase::Open | Phase::Finishing))
+        else {
+            return;
+        };
+        let leased = shell.flags.take(Flag::Leased);
+        let transformed = shell.transform.is_some();
+        if bytes > 0 {
+            self.timers.cancel(id.slot());
+        } else {
+            self.wait_for_peer(id, now);
+        }
+        if !transformed {
+            self.wrote_plain(id, bytes, leased, now);
+        } else if let Some(buffers) = &mut self.shells[id.slot()].buffers {
+            buffers.wire.wrote(bytes);
+        }
+        if bytes > 0 || leased {
+            self.enqueue(id);
+        }
     }
 
     /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
-        self.gather(self.config.turn, now);
+        self.expire(now);
+        let most = self.config.turn.max(1);
+        while self.gather(most, now) == most && self.queue.is_empty() {}
         let id = self.dequeue()?;
         for _ in 0..Self::ROUNDS {
             if !self.advance(id, now) {
@@ -325,6 +333,9 @@ impl<S: Server> Driver<S> {
             }
         }
         self.settle(id, now);
+        if self.can_advance(id) {
+            self.enqueue(id);
+        }
         Some(id)
     }
 
@@ -334,7 +345,7 @@ impl<S: Server> Driver<S> {
             return Wants::default();
         };
         if shell.phase == Phase::Closing {
-            return Wants { close: !shell.flags.has(Flag::Leased), ..Wants::default() };
+            return Wants { close: true, ..Wants::default() };
         }
         Wants {
             read: shell.wants_read(&self.config),
@@ -372,28 +383,19 @@ impl<S: Server> Driver<S> {
 
     /// When [`on_deadline`](Driver::on_deadline) is to be called at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let drain = self.drain_by.filter(|_| self.connections() > 0);
+        let drain = self.drain_by.filter(|&by| by != Instant::NEVER && self.connections() > 0);
         earliest(earliest(self.server.deadline(), self.timers.next()), drain)
     }
 
     /// Does what is due at this time.
     pub fn on_deadline(&mut self, now: Now) {
-        while let Some(slot) = self.timers.expire(now.instant) {
-            let shell = &self.shells[slot];
-            let id = ConnectionId::new(slot as u32, shell.generation);
-            match shell.phase {
-                Phase::Lingering => self.close(id, Closed::Finished, now),
-                Phase::Open | Phase::Finishing => {
-                    self.shells[slot].flags.clear(Flag::Leased);
-                    self.close(id, Closed::WriteStalled, now);
-                }
-                Phase::Free | Phase::Closing => {}
-            }
-        }
+        self.expire(now);
         if self.server.deadline().is_some_and(|at| at <= now.instant) {
             self.server.on_deadline(now);
         }
         if self.drain_by.is_some_and(|by| by <= now.instant) {
+            // Once: it looks at every slot, and nothing is accepted from here on.
+            self.drain_by = Some(Instant::NEVER);
             for slot in 0..self.shells.len() {
                 let shell = &self.shells[slot];
                 if !matches!(shell.phase, Phase::Free | Phase::Closing) {
@@ -451,7 +453,21 @@ impl<S: Server> Driver<S> {
         None
     }
 
-    /// Queues what the server names as ready, at most so many. Returns how many it named.
+    /// Closes what lingered or stalled for too long. The wheel has to be told the time even when nothing is due: a deadline
+    /// that is set after hours without any would lie in a slot of long ago, and be reported as passed.
+    fn expire(&mut self, now: Now) {
+        while let Some(slot) = self.timers.expire(now.instant) {
+            let shell = &self.shells[slot];
+            let id = ConnectionId::new(slot as u32, shell.generation);
+            match shell.phase {
+                Phase::Lingering => self.close(id, Closed::Finished, now),
+                Phase::Open | Phase::Finishing => self.close(id, Closed::WriteStalled, now),
+                Phase::Free | Phase::Closing => {}
+            }
+        }
+    }
+
+    /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included.
     fn gather(&mut self, most: usize, now: Now) -> usize {
         for named in 0..most {
             let Some(id) = self.server.next_ready(now) else { return named };
@@ -487,43 +503,54 @@ impl<S: Server> Driver<S> {
         false
     }
 
+    /// Whether [`advance`](Driver::advance) would do something.
+    fn can_advance(&self, id: ConnectionId) -> bool {
+        self.shells.get(id.slot()).filter(|shell| shell.is(id)).is_some_and(|shell| {
+            let due = shell.flags.has(Flag::Resume) || shell.may_offer();
+            shell.phase == Phase::Open && !shell.over_mark() && due
+        })
+    }
+
     /// Offers unread bytes and these to the server, unless it must not be called now: then they are kept.
     fn offer(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) {
         let shell = &mut self.shells[id.slot()];
         let paused = shell.flags.has(Flag::Paused);
         let hung_up = shell.flags.has(Flag::Ended) || (paused && shell.flags.has(Flag::HungUp));
-        let news = shell.must_tell_hung_up();
+        let news = hung_up && shell.must_tell_hung_up();
         let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
         if buffers.out.over_mark() || (paused && !news) {
-            buffers.unread.extend_from_slice(bytes);
-            if !buffers.unread.is_empty() || news {
+            buffers.unread.push(bytes);
+            if !buffers.unread.is_empty() || hung_up {
                 shell.flags.set(Flag::Offer);
             }
             shell.buffers = Some(buffers);
             return;
         }
         shell.flags.clear(Flag::Offer);
-        if hung_up && paused {
-            shell.flags.set(Flag::ToldHungUp);
-        }
         let Buffers { unread, out, .. } = &mut *buffers;
         let mut kept = core::mem::take(unread);
         let all = if kept.is_empty() {
             &mut *bytes
         } else {
-            kept.extend_from_slice(bytes);
-            &mut kept[..]
+            kept.push(bytes);
+            kept.rest()
         };
         let mut input = if hung_up { Input::last(all) } else { Input::new(all) };
         let after = self.server.receive(id, &mut input, out, now);
         let consumed = input.consumed();
         if kept.is_empty() {
-            unread.extend_from_slice(&bytes[consumed..]);
+            kept.push(&bytes[consumed..]);
         } else {
-            kept.drain(..consumed);
-            *unread = kept;
+            kept.took(consumed);
         }
+        *unread = kept;
         let shell = &mut self.shells[id.slot()];
+        // One that takes bytes may start something new with them, and is told again if it pauses for that.
+        if hung_up && (paused || consumed == 0) {
+            shell.flags.set(Flag::ToldHungUp);
+        } else if consumed > 0 {
+            shell.flags.clear(Flag::ToldHungUp);
+        }
         if out.over_mark() && !unread.is_empty() {
             shell.flags.set(Flag::Offer);
         }
@@ -539,7 +566,6 @@ impl<S: Server> Driver<S> {
                 if shell.flags.take(Flag::Paused) && (shell.has_unread() || shell.flags.has(Flag::Ended)) {
                     shell.flags.set(Flag::Offer);
                 }
-                shell.flags.clear(Flag::ToldHungUp);
             }
             After::Paused => {
                 shell.flags.set(Flag::Paused);
@@ -553,7 +579,7 @@ impl<S: Server> Driver<S> {
                 if shell.phase == Phase::Open {
                     shell.phase = Phase::Finishing;
                     if let Some(buffers) = &mut shell.buffers {
-                        buffers.unread = Vec::new();
+                        buffers.unread = Unread::default();
                     }
                 }
             }
@@ -561,15 +587,16 @@ impl<S: Server> Driver<S> {
         }
     }
 
+    /// Lends own bytes and then what the server lends.
     fn fill_plain<'a>(
         server: &'a mut S,
-        shell: &'a mut Shell,
+        flags: &mut Flags,
+        buffers: &'a mut Option<Box<Buffers>>,
+        pull: bool,
         id: ConnectionId,
         to: &mut Slices<'a>,
         now: Now,
     ) -> Fill {
-        let pull = shell.may_pull();
-        let Shell { flags, buffers, .. } = shell;
         if let Some(buffers) = buffers {
             buffers.lent = 0;
             // Nothing goes between the halves of a frame.
@@ -579,13 +606,38 @@ impl<S: Server> Driver<S> {
             }
         }
         let own = to.len();
-        let fill = if pull { server.fill(id, to, now) } else { Fill::Nothing };
+        let fill = match pull {
+            true if to.has_room(1) => server.fill(id, to, now),
+            true => Fill::More,
+            false => Fill::Nothing,
+        };
         flags.note_pull(fill, to.len() > own);
         if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
     }
 
+    /// The same, with leases.
+    fn lease_plain(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
+        let shell = &mut self.shells[id.slot()];
+        let pull = shell.may_pull();
+        if let Some(buffers) = &mut shell.buffers {
+            buffers.lent = 0;
+            if !shell.flags.has(Flag::MidFrame) && !buffers.out.is_empty() && to.has_room(1) {
+                buffers.lent = buffers.out.len();
+                let _room = to.push(Lease::from(Arc::<[u8]>::from(buffers.out.pending())));
+            }
+        }
+        let own = to.len();
+        let fill = match pull {
+            true if to.has_room(1) => self.server.lease(id, to, now),
+            true => Fill::More,
+            false => Fill::Nothing,
+        };
+        self.shells[id.slot()].flags.note_pull(fill, to.len() > own);
+        if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
+    }
+
     /// Bytes of the server's, own or lent, left: to the socket, or into the transformation.
-    fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+    fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, leased: bool, now: Now) {
         let shell = &mut self.shells[id.slot()];
         let mut pulled = bytes;
         if let Some(buffers) = &mut shell.buffers {
@@ -593,23 +645,47 @@ impl<S: Server> Driver<S> {
             buffers.out.wrote(own);
             pulled -= own;
         }
-        if shell.flags.take(Flag::Pulled) {
+        if !shell.flags.take(Flag::Pulled) {
+            return;
+        }
+        if pulled > 0 {
             let after = self.server.sent(id, pulled, now);
-            let shell = &mut self.shells[id.slot()];
+            let flags = &mut self.shells[id.slot()].flags;
             if after == After::MidFrame {
-                shell.flags.set(Flag::MidFrame);
+                flags.set(Flag::MidFrame);
             } else {
-                shell.flags.clear(Flag::MidFrame);
+                flags.clear(Flag::MidFrame);
             }
-            shell.flags.set(Flag::Pull);
+            flags.set(Flag::Pull);
             self.after(id, after, now);
+        } else if leased {
+            // Only says that the lease is over: nothing has changed.
+            let _nothing_changed = self.server.sent(id, 0, now);
+        }
+    }
+
+    /// The peer has to accept something, or to say something, before more can be written: for so long, and no longer.
+    fn wait_for_peer(&mut self, id: ConnectionId, now: Now) {
+        if self.timers.deadline_of(id.slot()).is_none() {
+            self.timers.set(id.slot(), now.instant + self.config.write_stall);
+        }
+    }
+
+    /// Nothing was lent: nobody waits for the peer any more, and a connection that only had to write goes on.
+    fn nothing_lent(&mut self, id: ConnectionId) {
+        self.timers.cancel(id.slot());
+        if self.shells[id.slot()].phase == Phase::Finishing {
+            self.enqueue(id);
         }
     }
 
     /// Moves the connection on when a phase is over, keeps its timer, and gives back memory that it does not use.
     fn settle(&mut self, id: ConnectionId, now: Now) {
         let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
-        if shell.phase == Phase::Finishing && !shell.may_write() && !shell.flags.has(Flag::Leased) {
+        // A transformation that waits for a peer that says no more will never send.
+        let stuck = shell.flags.has(Flag::Withheld) && shell.flags.has(Flag::Ended) && !shell.may_write();
+        if shell.phase == Phase::Finishing && !shell.flags.has(Flag::Leased) && (stuck || !shell.has_output())
+        {
             if shell.end_transform(&mut self.pool) {
                 return self.enqueue(id);
             }
@@ -619,7 +695,8 @@ impl<S: Server> Driver<S> {
             buffers.linger_until = until;
             self.timers.set(id.slot(), until.min(now.instant + self.config.linger_idle));
             if shell.flags.take(Flag::Admitted) {
-                self.server.closed(id, Closed::Finished, now);
+                let why = if stuck { Closed::Failed } else { Closed::Finished };
+                self.server.closed(id, why, now);
             }
             if self.shells[id.slot()].flags.has(Flag::Ended) {
                 self.close(id, Closed::Finished, now);
@@ -640,6 +717,7 @@ impl<S: Server> Driver<S> {
             return;
         }
         shell.phase = Phase::Closing;
+        shell.flags.clear(Flag::Leased);
         if shell.flags.take(Flag::Admitted) {
             self.server.closed(id, why, now);
         }

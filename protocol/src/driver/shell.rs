@@ -48,7 +48,7 @@ pub(super) enum Flag {
     HungUp = 1 << 11,
     /// The peer ended its side, and all was read.
     Ended = 1 << 12,
-    /// The server heard of it while it was paused.
+    /// The server knows of it, and has taken no bytes since.
     ToldHungUp = 1 << 13,
     /// The writing side is shut down.
     ShutDown = 1 << 14,
@@ -152,7 +152,7 @@ impl Shell {
 
     /// Whether the server is to hear, although it is paused, that the peer ended its side.
     pub(super) fn must_tell_hung_up(&self) -> bool {
-        (self.flags.has(Flag::Ended) || self.flags.has(Flag::HungUp)) && !self.flags.has(Flag::ToldHungUp)
+        self.flags.has(Flag::HungUp) && !self.flags.has(Flag::ToldHungUp)
     }
 
     /// Whether unread bytes, or the end of them, can be offered now.
@@ -160,15 +160,27 @@ impl Shell {
         self.flags.has(Flag::Offer) && (!self.flags.has(Flag::Paused) || self.must_tell_hung_up())
     }
 
+    /// Whether bytes may be lent to be written.
+    pub(super) fn may_lend(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Finishing) && !self.flags.has(Flag::Leased)
+    }
+
     /// Whether there may be something to write.
     pub(super) fn may_write(&self) -> bool {
-        let wire = self.buffers.as_ref().is_some_and(|buffers| !buffers.wire.is_empty());
+        self.has_wire() || (!self.flags.has(Flag::Withheld) && self.has_output())
+    }
+
+    /// The same, if only the transformation could send.
+    pub(super) fn has_output(&self) -> bool {
         match self.phase {
-            Phase::Open | Phase::Finishing => {
-                wire || (!self.flags.has(Flag::Withheld) && (!self.own().is_empty() || self.may_pull()))
-            }
+            Phase::Open | Phase::Finishing => self.has_wire() || !self.own().is_empty() || self.may_pull(),
             Phase::Free | Phase::Lingering | Phase::Closing => false,
         }
+    }
+
+    fn has_wire(&self) -> bool {
+        let live = matches!(self.phase, Phase::Open | Phase::Finishing);
+        live && self.buffers.as_ref().is_some_and(|buffers| !buffers.wire.is_empty())
     }
 
     pub(super) fn wants_read(&self, config: &DriverConfig) -> bool {
@@ -176,7 +188,10 @@ impl Shell {
             return false;
         }
         match self.phase {
-            Phase::Finishing | Phase::Lingering => true,
+            Phase::Lingering => true,
+            // A peer that makes the transformation answer, and reads no answers, is not read from.
+            _ if self.buffers.as_ref().is_some_and(|b| b.wire.over_mark()) => false,
+            Phase::Finishing => true,
             Phase::Free | Phase::Closing => false,
             Phase::Open => {
                 let paused = self.flags.has(Flag::Paused);
@@ -202,7 +217,7 @@ impl Shell {
 /// What a connection has while bytes wait for it.
 pub(super) struct Buffers {
     /// Received and not taken.
-    pub(super) unread: Vec<u8>,
+    pub(super) unread: Unread,
     /// The server's own bytes.
     pub(super) out: SendQueue,
     /// How many of those are lent.
@@ -219,9 +234,49 @@ impl Buffers {
     }
 }
 
+/// Bytes that were received and not taken. To take some moves none of the others: a peer that pipelines small requests
+/// would have all of them moved once for each.
+#[derive(Default)]
+pub(super) struct Unread {
+    bytes: Vec<u8>,
+    taken: usize,
+}
+
+impl Unread {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn rest(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.taken..]
+    }
+
+    /// Adds bytes. Those that were taken are dropped when they are the larger part.
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        if self.taken > self.len() {
+            self.bytes.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The first so many are taken.
+    pub(super) fn took(&mut self, count: usize) {
+        self.taken = self.taken.saturating_add(count).min(self.bytes.len());
+        if self.taken == self.bytes.len() {
+            self.bytes.clear();
+            self.taken = 0;
+        }
+    }
+}
+
 /// Buffers between two uses: so many boxes, and none that grew large.
 pub(super) struct Pool {
-    #[expect(clippy::vec_box, reason = "the boxes are what is pooled: connections hold a pointer")]
+    #[expect(clippy::vec_box, reason = "the boxes are what is pooled")]
     boxes: Vec<Box<Buffers>>,
     mark: usize,
 }
@@ -238,10 +293,10 @@ impl Pool {
     pub(super) fn take(&mut self) -> Box<Buffers> {
         self.boxes.pop().unwrap_or_else(|| {
             Box::new(Buffers {
-                unread: Vec::new(),
+                unread: Unread::default(),
                 out: SendQueue::new(self.mark),
                 lent: 0,
-                wire: SendQueue::new(usize::MAX),
+                wire: SendQueue::new(self.mark),
                 linger_until: Instant::NEVER,
             })
         })
@@ -251,9 +306,9 @@ impl Pool {
         if self.boxes.len() >= Self::BOXES {
             return;
         }
-        buffers.unread.clear();
-        if buffers.unread.capacity() > Self::LARGE {
-            buffers.unread = Vec::new();
+        buffers.unread.took(usize::MAX);
+        if buffers.unread.bytes.capacity() > Self::LARGE {
+            buffers.unread = Unread::default();
         }
         for queue in [&mut buffers.out, &mut buffers.wire] {
             queue.wrote(usize::MAX);

@@ -1,1 +1,12 @@
-// placeholder
+//! The driver's contract, tried by every way of driving it.
+
+mod bench;
+mod closing;
+mod contract;
+mod input;
+mod leases;
+mod output;
+mod random;
+mod toy;
+mod transform;
+mod turns;

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Driver;
-use super::shell::{Flag, Phase};
+use super::shell::{Flag, Phase, Shell, Unread};
 use crate::output::{SendQueue, Slices};
 use crate::server::{Closed, ConnectionId, Fill, Server};
 use crate::time::Now;
@@ -52,37 +52,42 @@ impl core::error::Error for TransformError {}
 
 impl<S: Server> Driver<S> {
     pub(super) fn receive_transformed(&mut self, id: ConnectionId, bytes: &[u8], now: Now) {
-        let mut plain = core::mem::take(&mut self.plain);
-        plain.clear();
         let shell = &mut self.shells[id.slot()];
         let Some(transform) = &mut shell.transform else { return };
+        let mut plain = core::mem::take(&mut self.plain);
+        plain.clear();
         let buffers = shell.buffers.get_or_insert_with(|| self.pool.take());
         let result = transform.receive(bytes, &mut plain, &mut buffers.wire);
-        if !plain.is_empty() {
+        // The handshake may have ended: what waits can go now.
+        shell.flags.clear(Flag::Withheld);
+        if !plain.is_empty() && shell.phase == Phase::Open {
             self.offer(id, &mut plain, now);
         }
-        // The handshake may have ended: what waits can go now.
-        self.shells[id.slot()].flags.clear(Flag::Withheld);
+        self.plain = plain;
         match result {
             Ok(Transformed::Open) => {}
             Ok(Transformed::Ended) => self.ended(id, now),
-            Err(TransformError) => {
-                let shell = &mut self.shells[id.slot()];
-                if shell.phase == Phase::Open {
-                    shell.phase = Phase::Finishing;
-                    // An alert is a farewell; nothing of the server's can follow it.
-                    shell.flags.set(Flag::TransformEnded);
-                    shell.flags.clear(Flag::MidFrame);
-                    if let Some(buffers) = &mut shell.buffers {
-                        buffers.out.reset();
-                    }
-                    if shell.flags.take(Flag::Admitted) {
-                        self.server.closed(id, Closed::Failed, now);
-                    }
-                }
-            }
+            Err(TransformError) => self.fail_transform(id, now),
         }
-        self.plain = plain;
+    }
+
+    /// The peer cannot be understood: what the transformation has to say of it (an alert) is its farewell, and nothing of the
+    /// server's can follow.
+    fn fail_transform(&mut self, id: ConnectionId, now: Now) {
+        let shell = &mut self.shells[id.slot()];
+        if !matches!(shell.phase, Phase::Open | Phase::Finishing) {
+            return;
+        }
+        shell.phase = Phase::Finishing;
+        shell.flags.set(Flag::TransformEnded);
+        shell.flags.clear(Flag::MidFrame);
+        if let Some(buffers) = &mut shell.buffers {
+            buffers.out.reset();
+            buffers.unread = Unread::default();
+        }
+        if shell.flags.take(Flag::Admitted) {
+            self.server.closed(id, Closed::Failed, now);
+        }
     }
 
     /// Transforms a record's worth of what is to be sent, if nothing transformed waits.
@@ -90,23 +95,30 @@ impl<S: Server> Driver<S> {
         const RECORD: usize = 16 << 10;
         let shell = &mut self.shells[id.slot()];
         let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
-        let mut wire = core::mem::replace(&mut buffers.wire, SendQueue::new(usize::MAX));
+        let mut wire = core::mem::take(&mut buffers.wire);
         shell.buffers = Some(buffers);
         let mut fill = Fill::All;
         if wire.is_empty() && !shell.flags.has(Flag::TransformEnded) {
             if let Some(mut transform) = shell.transform.take() {
                 let mut parts = Slices::new(RECORD);
-                fill = Self::fill_plain(&mut self.server, shell, id, &mut parts, now);
+                let pull = shell.may_pull();
+                let Shell { flags, buffers, .. } = shell;
+                fill = Self::fill_plain(&mut self.server, flags, buffers, pull, id, &mut parts, now);
                 let offered = parts.len();
                 let taken = if offered > 0 { transform.send(parts.parts(), &mut wire) } else { 0 };
                 let shell = &mut self.shells[id.slot()];
                 shell.transform = Some(transform);
-                if offered > 0 && taken == 0 {
+                if offered == 0 {
+                    if fill != Fill::More {
+                        self.nothing_lent(id);
+                    }
+                } else if taken == 0 {
                     // Not yet: it is asked for again when more came from the peer.
                     shell.flags.set(Flag::Withheld);
                     fill = Fill::Nothing;
-                } else if taken > 0 {
-                    self.wrote_plain(id, taken, now);
+                    self.wait_for_peer(id, now);
+                } else {
+                    self.wrote_plain(id, taken, false, now);
                     if taken < offered {
                         fill = Fill::More;
                     }

@@ -9,7 +9,7 @@ use crate::time::Now;
 /// What a system call did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Io {
-    /// It moved so many bytes. A read of none is the end of the stream.
+    /// It moved so many bytes. A read of none is the end of the stream; a write of none counts as blocked.
     Done(usize),
     /// It could move none now. The runtime will say [`Driver::readable`] or [`Driver::writable`] when it can.
     Blocked,
@@ -53,30 +53,30 @@ impl<S: Server> Driver<S> {
         if self.deadline().is_some_and(|at| at <= now.instant) {
             self.on_deadline(now);
         }
+        self.expire(now);
         let mut left = self.config.turn.max(1);
         while left > 0 {
             // Those that the server names and those with readiness alternate, so that neither starves the other.
-            self.gather(left, now);
+            let named = self.gather(left, now);
             let due = self.queue.len().min(left);
-            if due == 0 {
+            if named == 0 && due == 0 {
                 return false;
             }
             for _ in 0..due {
                 let Some(id) = self.dequeue() else { break };
                 self.serve(id, sockets, now);
             }
-            left -= due;
+            left -= due.max(named);
         }
         true
     }
 
     fn serve(&mut self, id: ConnectionId, sockets: &mut impl Sockets, now: Now) {
         self.read(id, sockets, now);
-        let mut wrote = false;
         let mut more = true;
         for _ in 0..Self::ROUNDS {
             more = self.advance(id, now);
-            wrote |= self.write(id, sockets, now);
+            self.write(id, sockets, now);
             // What was written may have made room to answer more.
             more |= self.can_advance(id);
             if !more {
@@ -95,16 +95,7 @@ impl<S: Server> Driver<S> {
                 shell.flags.set(Flag::ShutDown);
                 sockets.shutdown(id);
             }
-            Phase::Open | Phase::Finishing => {
-                let full = shell.may_write() && !shell.flags.has(Flag::Writable);
-                let blocked = full || shell.flags.has(Flag::Withheld);
-                if !blocked {
-                    self.timers.cancel(id.slot());
-                } else if wrote || self.timers.deadline_of(id.slot()).is_none() {
-                    self.timers.set(id.slot(), now.instant + config.write_stall);
-                }
-            }
-            Phase::Free | Phase::Lingering => {}
+            Phase::Free | Phase::Open | Phase::Finishing | Phase::Lingering => {}
         }
         let shell = &self.shells[id.slot()];
         let reads = shell.flags.has(Flag::Readable) && shell.wants_read(config);
@@ -112,14 +103,6 @@ impl<S: Server> Driver<S> {
         if more || reads || writes {
             self.enqueue(id);
         }
-    }
-
-    /// Whether [`advance`](Driver::advance) would do something.
-    fn can_advance(&self, id: ConnectionId) -> bool {
-        self.shells.get(id.slot()).filter(|shell| shell.is(id)).is_some_and(|shell| {
-            let due = shell.flags.has(Flag::Resume) || shell.may_offer();
-            shell.phase == Phase::Open && !shell.over_mark() && due
-        })
     }
 
     /// Reads once.
@@ -141,11 +124,9 @@ impl<S: Server> Driver<S> {
         self.read_buffer = buffer;
     }
 
-    /// Writes until nothing is left, the socket is full, or so much was written that others should have their turn. Returns
-    /// whether anything was written.
-    fn write(&mut self, id: ConnectionId, sockets: &mut impl Sockets, now: Now) -> bool {
+    /// Writes until nothing is left, the socket is full, or so much was written that others should have their turn.
+    fn write(&mut self, id: ConnectionId, sockets: &mut impl Sockets, now: Now) {
         let mut budget = self.config.write_bytes;
-        let mut wrote = false;
         for _ in 0..Self::ROUNDS {
             let shell = &self.shells[id.slot()];
             if budget == 0 || !shell.flags.has(Flag::Writable) || !shell.may_write() {
@@ -159,20 +140,19 @@ impl<S: Server> Driver<S> {
                 }
                 break;
             }
+            let lent = slices.len();
             match sockets.write(id, slices.parts()) {
-                Io::Done(count) => {
-                    wrote |= count > 0;
-                    budget = budget.saturating_sub(count.max(1));
-                    self.wrote(id, count, now);
-                }
-                Io::Blocked => {
+                // A write that moves nothing is one that would block: to try again at once would be to spin.
+                Io::Blocked | Io::Done(0) => {
                     self.shells[id.slot()].flags.clear(Flag::Writable);
+                    self.wrote(id, 0, now);
                 }
-                Io::Failed => {
-                    self.failed(id, now);
+                Io::Done(count) => {
+                    budget = budget.saturating_sub(count);
+                    self.wrote(id, count.min(lent), now);
                 }
+                Io::Failed => self.failed(id, now),
             }
         }
-        wrote
     }
 }

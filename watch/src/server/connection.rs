@@ -146,10 +146,9 @@ impl Connection {
                 // A request that began is answered.
                 Activity::Idle | Activity::Receiving(_) => After::Open,
                 // These come to an end by themselves, and then the connection does.
-                Activity::Writing(_)
-                | Activity::Sending(_)
-                | Activity::Count(_)
-                | Activity::Socket(_) => After::Paused,
+                Activity::Writing(_) | Activity::Sending(_) | Activity::Count(_) | Activity::Socket(_) => {
+                    After::Paused
+                }
             },
         }
     }

@@ -1,0 +1,283 @@
+//! Bytes in: what is offered when, and how the end of them is told.
+
+use super::bench::{Bench, Way, each_way};
+use super::toy::Toy;
+use crate::output::Sink;
+use crate::server::After;
+
+/// Takes whole lines, and answers each; pauses after `pause`, finishes after `quit`.
+fn lines() -> Toy {
+    Toy::receiving(|input, out| {
+        while let Some(end) = input.bytes().iter().position(|&byte| byte == b'\n') {
+            if out.over_mark() {
+                return After::Open;
+            }
+            let line = input.take(end + 1);
+            out.put(line);
+            match &line[..end] {
+                b"pause" => return After::Paused,
+                b"quit" => return After::Finish,
+                _ => {}
+            }
+        }
+        After::Open
+    })
+    .resuming(|out| {
+        out.put(b"resumed\n");
+        After::Open
+    })
+}
+
+#[test]
+fn bytes_not_taken_are_offered_again_with_what_follows() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.arrive(id, "one\ntw");
+        bench.arrive(id, "o");
+        bench.arrive(id, "\n");
+        assert_eq!(bench.take_written(id), "one\ntwo\n");
+        assert_eq!(bench.log(), ["0: open", r"0: receive one\ntw", "0: receive two", r"0: receive two\n"]);
+    });
+}
+
+#[test]
+fn nothing_is_offered_twice_while_nothing_follows() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.arrive(id, "half");
+        bench.log();
+        bench.touch(id);
+        bench.run();
+        assert!(bench.log().is_empty());
+    });
+}
+
+#[test]
+fn a_server_is_not_asked_over_the_mark_and_goes_on_below_it() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, lines(), |config| config.output_mark = 4);
+        let id = bench.connect();
+        bench.socket(id).room = 0;
+        bench.arrive(id, "one\ntwo\nthree\nfour\n");
+        assert_eq!(bench.log(), ["0: open", r"0: receive one\ntwo\nthree\nfour\n"]);
+        bench.arrive(id, "five\n");
+        assert!(bench.log().is_empty(), "asked over the mark");
+        bench.make_room(id, usize::MAX);
+        assert_eq!(bench.take_written(id), "one\ntwo\nthree\nfour\nfive\n");
+    });
+}
+
+#[test]
+fn a_server_is_not_resumed_over_the_mark_and_is_below_it() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, lines(), |config| config.output_mark = 4);
+        let id = bench.connect();
+        bench.socket(id).room = 0;
+        bench.arrive(id, "longer\n");
+        bench.server().ready.push_back(id);
+        bench.run();
+        bench.make_room(id, usize::MAX);
+        assert_eq!(bench.take_written(id), "longer\nresumed\n");
+    });
+}
+
+#[test]
+fn a_paused_connection_is_offered_nothing_until_it_is_resumed() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.arrive(id, "pause\nnext\n");
+        bench.arrive(id, "more\n");
+        assert_eq!(bench.take_written(id), "pause\n");
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.take_written(id), "resumed\nnext\nmore\n");
+    });
+}
+
+#[test]
+fn a_paused_connection_is_read_up_to_its_limit() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, lines(), |config| config.paused_bytes = 10);
+        let id = bench.connect();
+        bench.socket(id).read_size = 4;
+        bench.arrive(id, "pause\n");
+        bench.arrive(id, "0123456789abcdef");
+        assert_eq!(bench.socket(id).incoming, b"cdef", "10 bytes are reached with the third read");
+    });
+}
+
+#[test]
+fn a_connection_that_takes_nothing_is_read_up_to_its_limit() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, lines(), |config| config.unread_bytes = 10);
+        let id = bench.connect();
+        bench.socket(id).read_size = 4;
+        bench.arrive(id, "0123456789abcdef");
+        assert_eq!(bench.socket(id).incoming, b"cdef");
+    });
+}
+
+#[test]
+fn the_end_is_told_once_all_was_read() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.arrive(id, "half");
+        bench.log();
+        bench.end(id);
+        bench.driver.hung_up(id, bench.now);
+        bench.run();
+        assert_eq!(bench.log(), ["0: receive half and the end"]);
+    });
+}
+
+#[test]
+fn the_end_behind_unread_bytes_is_not_told_before_them() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.run();
+        bench.socket(id).incoming.extend_from_slice(b"one\ntwo\n");
+        bench.socket(id).ended = true;
+        bench.socket(id).read_size = 4;
+        bench.driver.hung_up(id, bench.now);
+        bench.touch(id);
+        bench.run();
+        let log = ["0: open", r"0: receive one\n", r"0: receive two\n", "0: receive  and the end"];
+        assert_eq!(bench.log(), log);
+    });
+}
+
+#[test]
+fn the_end_is_told_to_a_paused_connection_once_and_at_once() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, paused_always(), |config| config.paused_bytes = 1);
+        let id = bench.connect();
+        bench.arrive(id, "request");
+        bench.arrive(id, "next");
+        bench.arrive(id, "not read");
+        bench.log();
+        bench.driver.hung_up(id, bench.now);
+        bench.run();
+        bench.driver.hung_up(id, bench.now);
+        bench.run();
+        assert_eq!(bench.log(), ["0: receive next and the end"]);
+        assert_eq!(bench.socket(id).incoming, b"not read");
+    });
+}
+
+/// Takes what it gets and pauses; leaves what comes while it is paused.
+fn paused_always() -> Toy {
+    let mut paused = false;
+    Toy::receiving(move |input, _out| {
+        if !paused {
+            input.take(usize::MAX);
+        }
+        paused = true;
+        After::Paused
+    })
+    .resuming(|_out| After::Paused)
+}
+
+#[test]
+fn the_end_known_with_the_bytes_that_led_to_the_pause_is_told() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, paused_always());
+        let id = bench.connect();
+        bench.run();
+        bench.socket(id).incoming.extend_from_slice(b"request");
+        bench.socket(id).ended = true;
+        bench.driver.hung_up(id, bench.now);
+        bench.touch(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: open", "0: receive request", "0: receive  and the end"]);
+    });
+}
+
+#[test]
+fn the_end_that_comes_in_a_pause_is_told_when_it_is_read() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, paused_always());
+        let id = bench.connect();
+        bench.arrive(id, "request");
+        bench.end(id);
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: open", "0: receive request", "0: receive  and the end", "0: resume"]);
+    });
+}
+
+#[test]
+fn the_end_that_comes_over_the_mark_is_told_below_it() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, Toy::echo(), |config| config.output_mark = 0);
+        let id = bench.connect();
+        bench.socket(id).room = 0;
+        bench.arrive(id, "x");
+        bench.log();
+        bench.driver.ended(id, bench.now);
+        assert!(bench.log().is_empty());
+        bench.socket(id).ended = true;
+        bench.make_room(id, 1);
+        assert_eq!(bench.log(), ["0: receive  and the end", "0: closed Finished"]);
+    });
+}
+
+#[test]
+fn a_hang_up_over_the_mark_offers_nothing_that_is_not_there() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, Toy::echo(), |config| config.output_mark = 0);
+        let id = bench.connect();
+        bench.socket(id).room = 0;
+        bench.arrive(id, "x");
+        bench.log();
+        bench.driver.hung_up(id, bench.now);
+        bench.make_room(id, 1);
+        assert!(bench.log().is_empty(), "the end is known, but it may lie behind unread bytes");
+    });
+}
+
+#[test]
+fn a_server_that_is_resumed_is_offered_the_end_again() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, paused_always().resuming(|_out| After::Open));
+        let id = bench.connect();
+        bench.arrive(id, "request");
+        bench.end(id);
+        bench.log();
+        bench.server().on_receive = alloc::boxed::Box::new(|_input, _out| After::Finish);
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: resume", "0: receive  and the end", "0: closed Finished"]);
+    });
+}
+
+#[test]
+fn pipelined_requests_that_each_pause_are_answered_in_order() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.arrive(id, "pause\n".repeat(100));
+        for _ in 0..100 {
+            bench.server().ready.push_back(id);
+            bench.run();
+        }
+        assert_eq!(bench.take_written(id), "pause\nresumed\n".repeat(100));
+    });
+}
+
+#[test]
+fn input_may_be_cut_anywhere() {
+    for size in 1..=12 {
+        for way in Way::ALL {
+            let mut bench = Bench::new(way, lines());
+            let id = bench.connect();
+            bench.socket(id).read_size = size;
+            bench.arrive(id, "one\ntwo\nquit\nignored\n");
+            assert_eq!(bench.take_written(id), "one\ntwo\nquit\n", "{size} {way:?}");
+        }
+    }
+}
