@@ -447,17 +447,19 @@ impl<S: Server> Driver<S> {
         None
     }
 
-    /// Queues what the server names as ready, at most so many. Returns how many it named.
-    fn gather(&mut self, most: usize, now: Now) -> usize {
-        for named in 0..most {
-            let Some(id) = self.server.next_ready(now) else { return named };
+    /// Queues what the server names as ready, at most so many. Those that are gone meanwhile do not count: a server that
+    /// names only such is not taken for one that has no more.
+    fn gather(&mut self, most: usize, now: Now) {
+        let mut queued = 0;
+        while queued < most {
+            let Some(id) = self.server.next_ready(now) else { return };
             if let Some(shell) = self.shell(id).filter(|shell| shell.phase == Phase::Open) {
                 shell.flags.set(Flag::Resume);
                 shell.flags.set(Flag::Pull);
                 self.enqueue(id);
+                queued += 1;
             }
         }
-        most
     }
 
     /// Does what is due for the connection and can be done without the socket: resumes it, offers unread bytes again.
@@ -520,7 +522,8 @@ impl<S: Server> Driver<S> {
             *unread = kept;
         }
         let shell = &mut self.shells[id.slot()];
-        if out.over_mark() && !unread.is_empty() {
+        // The server may have stopped at the mark with everything taken and something left to say (the end of a request).
+        if out.over_mark() {
             shell.flags.set(Flag::Offer);
         }
         shell.buffers = Some(buffers);
