@@ -42,7 +42,7 @@ fn dropping_the_future_closes_everything() {
         client.read(&mut [0]).unwrap_or(0)
     });
     smol::block_on(smol::future::or(async { drop(runtime.serve(echo).await) }, async {
-        done.recv().await.unwrap()
+        done.recv().await.unwrap();
     }));
     assert_eq!(client.join().unwrap(), 0);
     assert!(std::net::TcpStream::connect(address).is_err());
