@@ -1,4 +1,5 @@
 //! What a server may rely on when it stops at the mark of its output, and when it names connections that are gone.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use keepwatch_protocol::{
     Admission, After, Closed, ConnectionId, Driver, DriverConfig, Input, Now, Peer, SendQueue, Server, Sink,
@@ -70,7 +71,7 @@ fn run(driver: &mut Driver<Doubles>, now: Now) -> Vec<u8> {
 #[test]
 fn a_server_that_stopped_at_the_mark_is_called_again_though_all_is_taken() {
     let (mut driver, id, now) = driver(|config| config.output_mark = 3);
-    driver.received(id, &mut *b"ab".to_vec(), now);
+    driver.received(id, &mut b"ab".to_vec(), now);
     assert_eq!(
         driver.server().calls_below_the_mark,
         0,
