@@ -5,6 +5,8 @@ use std::io;
 use keepwatch_mio::{Handle, Options, Runtime};
 use keepwatch_protocol::Server;
 
+#[path = "../../protocol/examples/echo/machine.rs"]
+mod machine;
 #[macro_use]
 #[path = "../../runtime/tests-support/sockets.rs"]
 mod support;

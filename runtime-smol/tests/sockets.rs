@@ -6,6 +6,8 @@ use std::pin::pin;
 use keepwatch_protocol::{Closed, Server};
 use keepwatch_smol::{Handle, Options, Runtime, bind};
 
+#[path = "../../protocol/examples/echo/machine.rs"]
+mod machine;
 #[macro_use]
 #[path = "../../runtime/tests-support/sockets.rs"]
 mod support;
@@ -39,8 +41,8 @@ fn dropping_the_future_closes_everything() {
         talked.send_blocking(()).unwrap();
         client.read(&mut [0]).unwrap_or(0)
     });
-    smol::block_on(smol::future::or(async { runtime.serve(echo).await.unwrap() }, async {
-        done.recv().await.unwrap()
+    smol::block_on(smol::future::or(async { drop(runtime.serve(echo).await) }, async {
+        done.recv().await.unwrap();
     }));
     assert_eq!(client.join().unwrap(), 0);
     assert!(std::net::TcpStream::connect(address).is_err());

@@ -1,5 +1,6 @@
-//! What a runtime must do, tested through real sockets. Each runtime's `tests/sockets.rs` includes this file, says how it is
-//! run, and calls `suite!`.
+//! What a runtime must do, tested through real sockets. Each runtime's `tests/sockets.rs` includes this file and the echo
+//! machine, says how it is run, and calls `suite!`.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -277,7 +278,7 @@ pub(crate) fn a_reader_that_stops_stops_the_writer<R: Runs>() {
     let mut sent = 0;
     let mut idle = 0;
     while idle < 20 {
-        match client.write(&[b'x'; 64 << 10]) {
+        match client.write(&[b'x'; 16 << 10]) {
             Ok(count) => {
                 idle = 0;
                 sent += count;
@@ -308,9 +309,7 @@ pub(crate) fn a_half_closed_peer_still_gets_its_answer<R: Runs>() {
 pub(crate) fn an_early_answer_outlives_the_upload<R: Runs>() {
     let running = Running::start::<R>(Refuses);
     let mut client = running.connect();
-    for _ in 0..64 {
-        client.write_all(&[0; 64 << 10]).unwrap();
-    }
+    client.write_all(&vec![0; 4 << 20]).unwrap();
     assert_eq!(rest(&mut client), "too large");
 }
 
@@ -393,6 +392,67 @@ pub(crate) fn every_address_is_served<R: Runs>() {
     running.join();
 }
 
+/// Requests behind each other, an upgrade, a message in two frames and a farewell, all sent at once.
+pub(crate) fn a_conversation_changes_its_protocol<R: Runs>(echo: impl Server + Send + 'static) {
+    let running = Running::start::<R>(echo);
+    let mut client = running.connect();
+    let mut sent = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello\
+        POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nwor\r\n2\r\nld\r\n0\r\n\r\n\
+        GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        .to_vec();
+    sent.extend(b"\x01\x82\0\0\0\0fr\x80\x86\0\0\0\0agment\x88\x82\0\0\0\0\x03\xe8");
+    client.write_all(&sent).unwrap();
+    let mut all = Vec::new();
+    client.read_to_end(&mut all).unwrap();
+    let (frames, heads) = all.split_last_chunk::<16>().map(|(heads, frames)| (frames, heads)).unwrap();
+    assert_eq!(frames, b"\x01\x02fr\x80\x06agment\x88\x02\x03\xe8");
+    let heads = String::from_utf8_lossy(heads);
+    let lines: Vec<&str> = heads.lines().filter(|line| !line.starts_with("Date: ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "HTTP/1.1 200 OK",
+            "Content-Type: text/plain",
+            "Content-Length: 5",
+            "",
+            "helloHTTP/1.1 200 OK",
+            "Content-Type: application/octet-stream",
+            "Content-Length: 5",
+            "",
+            "worldHTTP/1.1 101 Switching Protocols",
+            "Upgrade: websocket",
+            "Connection: upgrade",
+            "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+            "",
+        ]
+    );
+}
+
+/// Content that is far larger than what is kept of it goes through a reader that is slower than the writer.
+pub(crate) fn large_content_streams_back<R: Runs>(echo: impl Server + Send + 'static) {
+    const BYTES: usize = 4 << 20;
+    let running = Running::start::<R>(echo);
+    let mut reader = running.connect();
+    let mut writer = reader.try_clone().unwrap();
+    let writing = spawn(move || {
+        write!(writer, "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {BYTES}\r\n\r\n").unwrap();
+        writer.write_all(&vec![b'x'; BYTES]).unwrap();
+    });
+    let mut all = Vec::new();
+    let mut part = [0; 9000];
+    loop {
+        match reader.read(&mut part).unwrap() {
+            0 => break,
+            count => all.extend_from_slice(&part[..count]),
+        }
+    }
+    writing.join().unwrap();
+    assert!(all.ends_with(b"\r\n0\r\n\r\n"), "the content ends");
+    all.retain(|&byte| byte == b'x'); // there is none in a head, nor in a hexadecimal number
+    assert_eq!(all.len(), BYTES);
+}
+
 /// A process that has 40 descriptors serves 100 connections that are all open from the start: as some end, others
 /// are accepted.
 pub(crate) fn running_out_of_descriptors_is_survived<R: Runs>() {
@@ -434,6 +494,16 @@ macro_rules! suite {
         fn $name() {
             support::$name::<$runs>();
         })*
+
+        #[test]
+        fn a_conversation_changes_its_protocol() {
+            support::a_conversation_changes_its_protocol::<$runs>(machine::Echo::new());
+        }
+
+        #[test]
+        fn large_content_streams_back() {
+            support::large_content_streams_back::<$runs>(machine::Echo::new());
+        }
 
         #[test]
         #[ignore = "runs only as a process of another test"]

@@ -551,7 +551,8 @@ impl<S: Server> Driver<S> {
         } else if consumed > 0 {
             shell.flags.clear(Flag::ToldHungUp);
         }
-        if out.over_mark() && !unread.is_empty() {
+        // The server may have stopped at the mark with everything taken and something left to say (the end of a request).
+        if out.over_mark() {
             shell.flags.set(Flag::Offer);
         }
         shell.buffers = Some(buffers);
