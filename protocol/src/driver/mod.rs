@@ -23,6 +23,7 @@
 //!   [`Driver::received`], [`Driver::ended`], [`Driver::wrote`] and [`Driver::failed`].
 
 mod shell;
+mod steps;
 mod transform;
 mod turn;
 
@@ -34,10 +35,9 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 
-use self::shell::{Buffers, Flag, Flags, Phase, Pool, Shell, Unread};
-use crate::input::Input;
+use self::shell::{Flag, Phase, Pool, Shell};
 use crate::output::{Lease, Leases, Sink, Slices};
-use crate::server::{Admission, After, Closed, ConnectionId, Fill, Peer, Server};
+use crate::server::{Admission, Closed, ConnectionId, Fill, Peer, Server};
 use crate::time::{Instant, Now, earliest};
 use crate::timer::Wheel;
 
@@ -296,8 +296,9 @@ impl<S: Server> Driver<S> {
         fill
     }
 
-    /// So many bytes of what was lent were written, from its start. None: the peer accepts nothing now, which it may do for
-    /// [`DriverConfig::write_stall`].
+    /// So many bytes of what was lent were written, from its start: never more than were lent. None: the peer accepts nothing
+    /// now, which it may do for [`DriverConfig::write_stall`]. The server hears [`Server::sent`] with the bytes that were its
+    /// own lent ones; with 0 only where that ends a lease, and what it returns then changes nothing.
     pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
         let Some(shell) =
             self.shell(id).filter(|shell| matches!(shell.phase, Phase::Open | Phase::Finishing))
@@ -421,309 +422,6 @@ impl<S: Server> Driver<S> {
     /// Whether it has drained: there are no connections, and there will be none.
     pub fn is_drained(&self) -> bool {
         self.is_draining() && self.connections() == 0
-    }
-}
-
-// What the calls above have in common.
-impl<S: Server> Driver<S> {
-    /// How often one visit of a connection may go round between answering and writing before others have their turn.
-    const ROUNDS: usize = 16;
-
-    fn shell(&mut self, id: ConnectionId) -> Option<&mut Shell> {
-        self.shells.get_mut(id.slot()).filter(|shell| shell.is(id))
-    }
-
-    fn enqueue(&mut self, id: ConnectionId) {
-        if let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) {
-            if !shell.flags.take(Flag::Queued) {
-                self.queue.push_back(id.slot() as u32);
-            }
-            shell.flags.set(Flag::Queued);
-        }
-    }
-
-    fn dequeue(&mut self) -> Option<ConnectionId> {
-        while let Some(slot) = self.queue.pop_front() {
-            let shell = &mut self.shells[slot as usize];
-            shell.flags.clear(Flag::Queued);
-            if shell.phase != Phase::Free {
-                return Some(ConnectionId::new(slot, shell.generation));
-            }
-        }
-        None
-    }
-
-    /// Closes what lingered or stalled for too long. The wheel has to be told the time even when nothing is due: a deadline
-    /// that is set after hours without any would lie in a slot of long ago, and be reported as passed.
-    fn expire(&mut self, now: Now) {
-        while let Some(slot) = self.timers.expire(now.instant) {
-            let shell = &self.shells[slot];
-            let id = ConnectionId::new(slot as u32, shell.generation);
-            match shell.phase {
-                Phase::Lingering => self.close(id, Closed::Finished, now),
-                Phase::Open | Phase::Finishing => self.close(id, Closed::WriteStalled, now),
-                Phase::Free | Phase::Closing => {}
-            }
-        }
-    }
-
-    /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included.
-    fn gather(&mut self, most: usize, now: Now) -> usize {
-        for named in 0..most {
-            let Some(id) = self.server.next_ready(now) else { return named };
-            if let Some(shell) = self.shell(id).filter(|shell| shell.phase == Phase::Open) {
-                shell.flags.set(Flag::Resume);
-                shell.flags.set(Flag::Pull);
-                self.enqueue(id);
-            }
-        }
-        most
-    }
-
-    /// Does what is due for the connection and can be done without the socket: resumes it, offers unread bytes again.
-    /// Returns whether it did anything.
-    fn advance(&mut self, id: ConnectionId, now: Now) -> bool {
-        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return false };
-        if shell.phase != Phase::Open || shell.over_mark() {
-            return false;
-        }
-        if shell.flags.take(Flag::Resume) {
-            let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
-            let after = self.server.resume(id, &mut buffers.out, now);
-            let shell = &mut self.shells[id.slot()];
-            shell.buffers = Some(buffers);
-            shell.flags.set(Flag::Pull);
-            self.after(id, after, now);
-            return true;
-        }
-        if shell.may_offer() {
-            self.offer(id, &mut [], now);
-            return true;
-        }
-        false
-    }
-
-    /// Whether [`advance`](Driver::advance) would do something.
-    fn can_advance(&self, id: ConnectionId) -> bool {
-        self.shells.get(id.slot()).filter(|shell| shell.is(id)).is_some_and(|shell| {
-            let due = shell.flags.has(Flag::Resume) || shell.may_offer();
-            shell.phase == Phase::Open && !shell.over_mark() && due
-        })
-    }
-
-    /// Offers unread bytes and these to the server, unless it must not be called now: then they are kept.
-    fn offer(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) {
-        let shell = &mut self.shells[id.slot()];
-        let paused = shell.flags.has(Flag::Paused);
-        let hung_up = shell.flags.has(Flag::Ended) || (paused && shell.flags.has(Flag::HungUp));
-        let news = hung_up && shell.must_tell_hung_up();
-        let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
-        if buffers.out.over_mark() || (paused && !news) {
-            buffers.unread.push(bytes);
-            if !buffers.unread.is_empty() || hung_up {
-                shell.flags.set(Flag::Offer);
-            }
-            shell.buffers = Some(buffers);
-            return;
-        }
-        shell.flags.clear(Flag::Offer);
-        let Buffers { unread, out, .. } = &mut *buffers;
-        let mut kept = core::mem::take(unread);
-        let all = if kept.is_empty() {
-            &mut *bytes
-        } else {
-            kept.push(bytes);
-            kept.rest()
-        };
-        let mut input = if hung_up { Input::last(all) } else { Input::new(all) };
-        let after = self.server.receive(id, &mut input, out, now);
-        let consumed = input.consumed();
-        if kept.is_empty() {
-            kept.push(&bytes[consumed..]);
-        } else {
-            kept.took(consumed);
-        }
-        *unread = kept;
-        let shell = &mut self.shells[id.slot()];
-        // One that takes bytes may start something new with them, and is told again if it pauses for that.
-        if hung_up && (paused || consumed == 0) {
-            shell.flags.set(Flag::ToldHungUp);
-        } else if consumed > 0 {
-            shell.flags.clear(Flag::ToldHungUp);
-        }
-        // The server may have stopped at the mark with everything taken and something left to say (the end of a request).
-        if out.over_mark() {
-            shell.flags.set(Flag::Offer);
-        }
-        shell.buffers = Some(buffers);
-        shell.flags.set(Flag::Pull);
-        self.after(id, after, now);
-    }
-
-    fn after(&mut self, id: ConnectionId, after: After, now: Now) {
-        let shell = &mut self.shells[id.slot()];
-        match after {
-            After::Open => {
-                if shell.flags.take(Flag::Paused) && (shell.has_unread() || shell.flags.has(Flag::Ended)) {
-                    shell.flags.set(Flag::Offer);
-                }
-            }
-            After::Paused => {
-                shell.flags.set(Flag::Paused);
-                // The end may have become known with the very bytes that led to the pause.
-                if shell.must_tell_hung_up() && shell.phase == Phase::Open {
-                    self.offer(id, &mut [], now);
-                }
-            }
-            After::MidFrame => {}
-            After::Finish => {
-                if shell.phase == Phase::Open {
-                    shell.phase = Phase::Finishing;
-                    if let Some(buffers) = &mut shell.buffers {
-                        buffers.unread = Unread::default();
-                    }
-                }
-            }
-            After::Abort => self.close(id, Closed::Aborted, now),
-        }
-    }
-
-    /// Lends own bytes and then what the server lends.
-    fn fill_plain<'a>(
-        server: &'a mut S,
-        flags: &mut Flags,
-        buffers: &'a mut Option<Box<Buffers>>,
-        pull: bool,
-        id: ConnectionId,
-        to: &mut Slices<'a>,
-        now: Now,
-    ) -> Fill {
-        if let Some(buffers) = buffers {
-            buffers.lent = 0;
-            // Nothing goes between the halves of a frame.
-            if !flags.has(Flag::MidFrame) && to.has_room(1) {
-                buffers.lent = buffers.out.len();
-                let _room = to.push(buffers.out.pending());
-            }
-        }
-        let own = to.len();
-        let fill = match pull {
-            true if to.has_room(1) => server.fill(id, to, now),
-            true => Fill::More,
-            false => Fill::Nothing,
-        };
-        flags.note_pull(fill, to.len() > own);
-        if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
-    }
-
-    /// The same, with leases.
-    fn lease_plain(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
-        let shell = &mut self.shells[id.slot()];
-        let pull = shell.may_pull();
-        if let Some(buffers) = &mut shell.buffers {
-            buffers.lent = 0;
-            if !shell.flags.has(Flag::MidFrame) && !buffers.out.is_empty() && to.has_room(1) {
-                buffers.lent = buffers.out.len();
-                let _room = to.push(Lease::from(Arc::<[u8]>::from(buffers.out.pending())));
-            }
-        }
-        let own = to.len();
-        let fill = match pull {
-            true if to.has_room(1) => self.server.lease(id, to, now),
-            true => Fill::More,
-            false => Fill::Nothing,
-        };
-        self.shells[id.slot()].flags.note_pull(fill, to.len() > own);
-        if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
-    }
-
-    /// Bytes of the server's, own or lent, left: to the socket, or into the transformation.
-    fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, leased: bool, now: Now) {
-        let shell = &mut self.shells[id.slot()];
-        let mut pulled = bytes;
-        if let Some(buffers) = &mut shell.buffers {
-            let own = bytes.min(core::mem::take(&mut buffers.lent));
-            buffers.out.wrote(own);
-            pulled -= own;
-        }
-        if !shell.flags.take(Flag::Pulled) {
-            return;
-        }
-        if pulled > 0 {
-            let after = self.server.sent(id, pulled, now);
-            let flags = &mut self.shells[id.slot()].flags;
-            if after == After::MidFrame {
-                flags.set(Flag::MidFrame);
-            } else {
-                flags.clear(Flag::MidFrame);
-            }
-            flags.set(Flag::Pull);
-            self.after(id, after, now);
-        } else if leased {
-            // Only says that the lease is over: nothing has changed.
-            let _nothing_changed = self.server.sent(id, 0, now);
-        }
-    }
-
-    /// The peer has to accept something, or to say something, before more can be written: for so long, and no longer.
-    fn wait_for_peer(&mut self, id: ConnectionId, now: Now) {
-        if self.timers.deadline_of(id.slot()).is_none() {
-            self.timers.set(id.slot(), now.instant + self.config.write_stall);
-        }
-    }
-
-    /// Nothing was lent: nobody waits for the peer any more, and a connection that only had to write goes on.
-    fn nothing_lent(&mut self, id: ConnectionId) {
-        self.timers.cancel(id.slot());
-        if self.shells[id.slot()].phase == Phase::Finishing {
-            self.enqueue(id);
-        }
-    }
-
-    /// Moves the connection on when a phase is over, keeps its timer, and gives back memory that it does not use.
-    fn settle(&mut self, id: ConnectionId, now: Now) {
-        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
-        // A transformation that waits for a peer that says no more will never send.
-        let stuck = shell.flags.has(Flag::Withheld) && shell.flags.has(Flag::Ended) && !shell.may_write();
-        if shell.phase == Phase::Finishing && !shell.flags.has(Flag::Leased) && (stuck || !shell.has_output())
-        {
-            if shell.end_transform(&mut self.pool) {
-                return self.enqueue(id);
-            }
-            shell.phase = Phase::Lingering;
-            let until = now.instant + self.config.linger;
-            let buffers = shell.buffers.get_or_insert_with(|| self.pool.take());
-            buffers.linger_until = until;
-            self.timers.set(id.slot(), until.min(now.instant + self.config.linger_idle));
-            if shell.flags.take(Flag::Admitted) {
-                let why = if stuck { Closed::Failed } else { Closed::Finished };
-                self.server.closed(id, why, now);
-            }
-            if self.shells[id.slot()].flags.has(Flag::Ended) {
-                self.close(id, Closed::Finished, now);
-            }
-            return self.enqueue(id);
-        }
-        if shell.phase == Phase::Open {
-            if let Some(buffers) = shell.buffers.take_if(|buffers| buffers.is_unused()) {
-                self.pool.put(buffers);
-            }
-        }
-    }
-
-    /// Whatever happens, the server hears of it once, and the socket is closed at the connection's next turn.
-    fn close(&mut self, id: ConnectionId, why: Closed, now: Now) {
-        let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
-        if shell.phase == Phase::Closing {
-            return;
-        }
-        shell.phase = Phase::Closing;
-        shell.flags.clear(Flag::Leased);
-        if shell.flags.take(Flag::Admitted) {
-            self.server.closed(id, why, now);
-        }
-        self.timers.cancel(id.slot());
-        self.enqueue(id);
     }
 }
 
