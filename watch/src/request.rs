@@ -36,6 +36,23 @@ pub(crate) enum Call {
     Page,
 }
 
+impl Call {
+    /// Whether it looks at what is stored.
+    pub(crate) fn reads(&self) -> bool {
+        match self {
+            Self::Put { only_if, .. } | Self::Delete { only_if, .. } => *only_if != Precondition::default(),
+            Self::Get { .. }
+            | Self::List { .. }
+            | Self::Watch { .. }
+            | Self::Upgrade { .. }
+            | Self::Metrics => true,
+            Self::Hello | Self::Announce { .. } | Self::Count | Self::Health | Self::Ready | Self::Page => {
+                false
+            }
+        }
+    }
+}
+
 /// A watch, by whatever transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watch {

@@ -159,7 +159,10 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) {
-        core.settle();
+        // Only what reads has to wait for what is committed: writes of one turn are sealed into one batch.
+        if call.reads() {
+            core.settle();
+        }
         match call {
             Call::Get { key, unless } => self.get(core, exchange, &key, unless.as_ref(), out, now),
             Call::Put { key, only_if } => match condition(core, &key, &only_if) {
