@@ -216,3 +216,8 @@ impl Wake for Alarm {
         }
     }
 }
+
+/// The program in the repository's README.
+#[cfg(all(doctest, feature = "watch"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
