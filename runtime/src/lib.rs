@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`Options`], [`listen`] | which addresses, and the options of the sockets |
 //! | [`Listeners`], [`AcceptBackoff`] | accepting in bounded turns, and what to do when accepting fails |
-//! | [`Table`], [`read`], [`write`] | from ids to sockets, and the two calls that move bytes |
+//! | [`Table`], [`read()`], [`write()`] | from ids to sockets, and the two calls that move bytes |
 //! | [`Clock`] | the one place that reads a clock |
 //! | [`Handle`], [`Control`] | how other threads stop a runtime |
 #![forbid(unsafe_code)]
