@@ -297,8 +297,10 @@ fn upgrade_call(head: &RequestHead<'_>, watch: Option<Watch>) -> Result<Call, Re
         Err(rejected) => {
             let status = StatusCode::new(rejected.status()).unwrap_or(StatusCode::BAD_REQUEST);
             let refusal = Refusal::new(status, rejected.reason());
-            let fields = rejected.fields().iter();
-            Err(fields.fold(refusal, |refusal, (name, value)| refusal.with_field(name, *value)))
+            Err(rejected
+                .fields()
+                .iter()
+                .fold(refusal, |refusal, (name, value)| refusal.with_field(name, *value)))
         }
     }
 }
