@@ -217,7 +217,11 @@ impl Wake for Alarm {
     }
 }
 
-/// The program in the repository's README.
+/// The programs in the repository's pages, which compile and run with the tests.
 #[cfg(all(doctest, feature = "watch"))]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/embedding.md")]
+    struct Embedding;
+}
