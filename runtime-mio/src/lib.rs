@@ -216,3 +216,12 @@ impl Wake for Alarm {
         }
     }
 }
+
+/// The programs in the repository's pages, which compile and run with the tests.
+#[cfg(all(doctest, feature = "watch"))]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/embedding.md")]
+    struct Embedding;
+}

@@ -1,4 +1,60 @@
-//! The watch server.
+//! The watch server: keys with revisions, which are listed and then watched, as one state machine without IO.
+//!
+//! A client lists keys, and is then told of every later change, exactly once and in order, by whatever it can speak: short
+//! polls, long polls, a chunked stream of lines, server-sent events, or a WebSocket that carries many watches and writes. If
+//! changes are no longer kept it is told so (`compacted`), never silently passed over. `docs/wire.md` in the repository says
+//! what goes over the wire, `docs/architecture.md` how it works.
+//!
+//! [`WatchServer`] is a [`Server`](keepwatch_protocol::Server): `keepwatch-mio` and `keepwatch-smol` run it over sockets,
+//! `keepwatch-sim` in memory. With it comes a [`Handle`], through which the same process puts, reads and watches from any
+//! thread.
+//!
+//! # Example
+//!
+//! A long poll that a write of the process answers. Time and network are simulated here; over sockets only the first lines
+//! are others.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use keepwatch_sim::Sim;
+//! use keepwatch_watch::{Config, Revision, Shared};
+//!
+//! // Revisions start behind this one; a real program takes the wall clock in microseconds.
+//! let shared = Shared::new(Config::default(), Revision::ZERO);
+//! let (server, handle) = shared.machine(0x5eed);
+//! let mut sim = Sim::new(server);
+//!
+//! let client = sim.connect();
+//! client.send("GET /v1/watch?prefix=jobs/ HTTP/1.1\r\nHost: example\r\n\r\n");
+//! sim.run()?;
+//! assert_eq!(client.received(), 0); // it is held
+//!
+//! let written = handle.put("jobs/1", "done".as_bytes());
+//! sim.advance(Duration::from_secs(1))?; // it waits for 5 ms first: a burst of changes is one answer
+//! assert!(written.wait().is_ok());
+//! let answer = String::from_utf8(client.receive())?;
+//! assert!(answer.ends_with(concat!(
+//!     r#"{"revision":1,"events":[{"type":"put","key":"jobs/1","revision":1,"createRevision":1,"value":"done"}]}"#,
+//!     "\n"
+//! )));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The parts
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`store`] | where writes are decided: a seam, and a store in memory behind it |
+//! | [`change`], [`log`], [`view`] | what happened; the last of it, from which every watcher reads; the state that it led to |
+//! | [`index`] | who is concerned by a change |
+//! | [`encoding`] | how changes look on the wire, made once for everyone |
+//! | [`handle`] | the process's own calls and watches |
+//! | [`key`] | keys, revisions, positions |
+//!
+//! # Features
+//!
+//! `command-line`: the arguments that the binaries share.
 #![forbid(unsafe_code)]
 
 pub mod change;
