@@ -39,7 +39,7 @@ fn hello_tells_every_reader_who_said_ok() {
     let mut client = server.connect();
     for id in ["haha", "a%20b", "%C3%BC"] {
         let answer = client.get(&format!("/ok/{id}"));
-        assert_eq!((answer.status, answer.text()), (200, "OK\n".into()));
+        assert_eq!((answer.status, answer.text()), (200, "OK".into()));
     }
     for reader in &mut readers {
         let lines: Vec<u8> = (0..3).flat_map(|_| reader.part().unwrap()).collect();
@@ -51,7 +51,7 @@ fn hello_tells_every_reader_who_said_ok() {
 fn ok_is_answered_with_no_reader_there_and_none_is_told_of_it_later() {
     let server = Process::start();
     let mut client = server.connect();
-    assert_eq!(client.get("/ok/early").text(), "OK\n");
+    assert_eq!(client.get("/ok/early").text(), "OK");
     client.request("GET", "/hello", &[], b"");
     client.head();
     server.connect().get("/ok/late");

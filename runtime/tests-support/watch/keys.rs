@@ -174,25 +174,23 @@ fn what_is_no_key_is_refused() {
 #[test]
 fn a_part_of_a_value_is_not_put_as_the_whole() {
     let server = Process::start();
-    let mut client = server.connect();
-    let put = client.call("PUT", "/v1/kv/a", &["Content-Range: bytes 0-0/2"], b"x");
+    let put = server.connect().call("PUT", "/v1/kv/a", &["Content-Range: bytes 0-0/2"], b"x");
     assert_eq!(put.refused(), 400);
-    assert_eq!(client.get("/v1/kv/a").status, 404);
+    assert_eq!(server.connect().get("/v1/kv/a").status, 404);
 }
 
 #[test]
 fn pages_of_other_origins_cannot_write() {
     let server = Process::start();
-    let mut client = server.connect();
     for origin in ["http://example.org", "null", "https://127.0.0.1", "http://127.0.0.1:1"] {
         let origin = format!("Origin: {origin}");
-        assert_eq!(client.call("PUT", "/v1/kv/a", &[&origin], b"x").refused(), 403, "{origin}");
-        assert_eq!(client.call("DELETE", "/v1/kv/a", &[&origin], b"").refused(), 403, "{origin}");
-        assert_eq!(client.call("POST", "/ok/a", &[&origin], b"").refused(), 403, "{origin}");
+        assert_eq!(server.connect().call("PUT", "/v1/kv/a", &[&origin], b"x").refused(), 403, "{origin}");
+        assert_eq!(server.connect().call("DELETE", "/v1/kv/a", &[&origin], b"").refused(), 403, "{origin}");
+        assert_eq!(server.connect().call("POST", "/ok/a", &[&origin], b"").refused(), 403, "{origin}");
         let refused = WebSocket::try_open(server.connect(), "/v1/watch", &[&origin]).err().unwrap();
         assert_eq!(refused.refused(), 403, "{origin}");
     }
-    assert_eq!(client.get("/v1/kv/a").status, 404);
+    assert_eq!(server.connect().get("/v1/kv/a").status, 404);
 }
 
 #[test]

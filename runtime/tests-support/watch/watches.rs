@@ -149,8 +149,9 @@ fn a_lost_revision_is_compacted_on_a_websocket_and_closes_it() {
 #[test]
 fn a_lost_revision_ends_that_watch_alone_on_a_websocket_with_several() {
     let server = Process::start();
-    let (revision, lost) = lost(&server);
+    let (_, lost) = lost(&server);
     for since in lost {
+        let revision = server.connect().revision();
         let mut socket = WebSocket::open(server.connect(), "/v1/watch");
         socket.ask(&json!({"op": "watch", "id": 1, "prefix": ""}));
         let compacted = socket.ask(&json!({"op": "watch", "id": 2, "prefix": "", "since": since}));

@@ -356,7 +356,7 @@ impl Connection {
     ) {
         core.metrics.requests_refused.inc();
         let mut fields = vec![JSON];
-        fields.extend(refusal.field.as_ref().map(|(name, value)| (*name, value.as_bytes())));
+        fields.extend(refusal.fields.iter().map(|(name, value)| (*name, value.as_bytes())));
         let body = shapes::error(&refusal.why, None);
         self.answer(exchange, refusal.status, &fields, &body, out, now);
     }
