@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 use crate::config::Config;
 use crate::request::duration;
@@ -29,9 +29,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// What was given on the command line. Prints help, or what is wrong, and ends the process where that is due.
-    pub fn from_command_line() -> Self {
-        Self::parse()
+    /// What was given on the command line of the binary with this name. Prints help, the version, or what is wrong, and ends
+    /// the process where that is due.
+    pub fn from_command_line(name: &'static str) -> Self {
+        let matches = Self::command().name(name).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
     /// The configuration that was asked for.

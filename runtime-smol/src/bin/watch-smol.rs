@@ -9,11 +9,12 @@ use keepwatch_smol::{Options, bind};
 use keepwatch_watch::command_line::Arguments;
 use keepwatch_watch::{Revision, Shared};
 
+const NAME: &str = "watch-smol";
 /// How long farewells may take.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    daemon::exit("watch-smol", run(&Arguments::from_command_line()))
+    daemon::exit(NAME, run(&Arguments::from_command_line(NAME)))
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {

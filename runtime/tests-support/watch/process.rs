@@ -1,0 +1,130 @@
+//! Server processes.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::client::Client;
+use super::watcher::{Transport, Watch, Watcher};
+use crate::BINARY;
+
+/// How long anything may take before a test fails instead of waiting for ever.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server. Dropped, it is killed; it must not have ended by itself until then.
+pub(crate) struct Process {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Process {
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further arguments; an address to listen on is one more.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let mut child = Command::new(BINARY)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let expected = 1 + arguments.iter().filter(|argument| **argument == "--listen").count();
+        let (said, ready) = mpsc::channel();
+        spawn(move || lines.map_while(Result::ok).try_for_each(|line| said.send(line)));
+        let mut process = Self { child, addresses: Vec::new() };
+        for _ in 0..expected {
+            let line = ready.recv_timeout(PATIENCE).expect("a ready line");
+            process.addresses.push(line.strip_prefix("listening on http://").unwrap().parse().unwrap());
+        }
+        process
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        self.connect_to(self.address())
+    }
+
+    pub(crate) fn connect_to(&self, address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client::new(stream, address)
+    }
+
+    /// A watch that is on when this returns.
+    pub(crate) fn watch(&self, transport: Transport, watch: &Watch<'_>) -> Watcher {
+        Watcher::open(self.connect(), transport, watch)
+    }
+
+    pub(crate) fn send_signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) fn exit_status(mut self) -> ExitStatus {
+        exit_status(&mut self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let ended = self.child.try_wait().unwrap();
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+        if let (Some(status), false) = (ended, thread::panicking()) {
+            // A status that nobody asked for, that is.
+            assert!(status.success() || status.code() == Some(128 + 15), "the server failed: {status}");
+        }
+    }
+}
+
+fn exit_status(child: &mut Child) -> ExitStatus {
+    // There is no wait with a timeout in the standard library.
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        pause(Duration::from_millis(10));
+    }
+    let _gone = child.kill();
+    panic!("the process does not end: {:?}", child.wait());
+}
+
+/// What a run of the binary that ends by itself says.
+pub(crate) fn output(arguments: &[&str]) -> Output {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    exit_status(&mut child);
+    child.wait_with_output().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has several clients at once")]
+pub(crate) fn spawn<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    thread::spawn(body)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client is slow, or looks again")]
+pub(crate) fn pause(time: Duration) {
+    thread::sleep(time);
+}
