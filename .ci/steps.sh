@@ -50,6 +50,11 @@ conclude() {
   [ "$failed" -eq 0 ]
 }
 
+# row SUITE SUBJECT RESULT: a line of the report that .ci/full writes.
+row() {
+  [ -z "${report:-}" ] || printf '| %s | %s | %s |\n' "$@" >>"$report"
+}
+
 needs_conformance() {
   if [ -z "${KEEPWATCH_CONFORMANCE:-}" ]; then
     echo "skipped: KEEPWATCH_CONFORMANCE names no folder with the cases of other projects"
@@ -119,6 +124,9 @@ servers=()
 
 end_servers() {
   local server
-  for server in "${servers[@]}"; do kill "$server" 2>/dev/null && wait "$server" 2>/dev/null; done
+  for server in "${servers[@]}"; do
+    kill "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true # the status of what a signal ended
+  done
   servers=()
 }
