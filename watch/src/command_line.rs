@@ -26,6 +26,10 @@ pub struct Arguments {
     /// How long a long poll is held at most, and if it does not say: digits and ms, s or m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = hold)]
     pub hold: Duration,
+
+    /// An origin other than the server's own whose pages may write and open a WebSocket. May be given several times
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub allow_origin: Vec<String>,
 }
 
 impl Arguments {
@@ -38,7 +42,7 @@ impl Arguments {
 
     /// The configuration that was asked for.
     pub fn config(&self) -> Config {
-        Config { hold: self.hold, ..Config::default() }
+        Config { hold: self.hold, origins: self.allow_origin.clone(), ..Config::default() }
     }
 }
 
@@ -49,6 +53,16 @@ fn hold(text: &str) -> Result<Duration, String> {
         return Err("it is from 1s to 60m".into());
     }
     Ok(hold)
+}
+
+/// As a browser writes it (RFC 6454 section 6.2): it is compared byte for byte.
+fn origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let plain = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']);
+    match host {
+        Some(host) if plain(host) && text == text.to_ascii_lowercase() => Ok(text.into()),
+        _ => Err("it is a scheme and a host, in lower case, such as https://example.org".into()),
+    }
 }
 
 #[cfg(test)]
@@ -73,10 +87,19 @@ mod tests {
             (["--hold", "0s"], "from 1s to 60m"),
             (["--hold", "2000m"], "from 1s to 60m"),
             (["--listen", "localhost"], "invalid socket address"),
+            (["--allow-origin", "example.org"], "a scheme and a host"),
+            (["--allow-origin", "https://Example.org"], "in lower case"),
+            (["--allow-origin", "https://example.org/"], "a scheme and a host"),
         ] {
             let error = parse(&arguments).unwrap_err().to_string();
             assert!(error.contains(why) && error.contains(arguments[0]), "{error}");
         }
+    }
+
+    #[test]
+    fn origins_are_taken_as_they_stand() {
+        let arguments = parse(&["--allow-origin", "https://example.org:8443"]).unwrap();
+        assert_eq!(arguments.config().origins, ["https://example.org:8443"]);
     }
 
     #[test]
