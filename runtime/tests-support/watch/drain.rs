@@ -1,10 +1,11 @@
 //! The process: how it is started, and how it ends.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use serde_json::json;
 
-use super::process::{Process, output};
+use super::process::{Process, output, pause};
 use super::watcher::{LINES, Transport, Watch, Watcher, WebSocket};
 use crate::BINARY;
 
@@ -41,6 +42,31 @@ fn sigterm_says_farewell_to_all_who_are_held() {
     assert_eq!((answer.status, answer.field("connection")), (201, Some("close")));
     upload.expect_end();
     drop((poll, hello, idle, silent, upload));
+    assert!(server.exit_status().success());
+}
+
+#[test]
+fn what_is_under_way_when_it_drains_comes_to_its_end() {
+    let server = Process::start();
+    let value = vec![b'v'; 1 << 20];
+    let mut download = server.connect();
+    download.put("large", &value);
+    download.request("GET", "/v1/kv/large", &[], b"");
+    let head = download.head(); // the rest is more than buffers hold
+    let mut upload = server.connect();
+    upload.begin_to_put("a");
+
+    server.send_signal("TERM");
+    while server.accepts() {
+        pause(Duration::from_millis(1));
+    }
+    assert_eq!(head.field("connection"), None, "it could not say so yet");
+    assert!(download.rest() == value);
+    download.expect_end();
+    upload.send("value");
+    assert_eq!(upload.response().status, 201);
+    upload.expect_end();
+    drop((download, upload));
     assert!(server.exit_status().success());
 }
 

@@ -64,6 +64,11 @@ impl Process {
         Client::new(stream, address)
     }
 
+    /// Whether it takes new connections.
+    pub(crate) fn accepts(&self) -> bool {
+        TcpStream::connect(self.address()).is_ok()
+    }
+
     /// A watch that is on when this returns.
     pub(crate) fn watch(&self, transport: Transport, watch: &Watch<'_>) -> Watcher {
         Watcher::open(self.connect(), transport, watch)
