@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What .ci/run and .ci/full share: steps with their times, tools, and servers that are always ended. To be sourced by bash.
 
 set -euo pipefail
@@ -81,6 +82,12 @@ cargo_tool() {
   CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
     CARGO_TARGET_DIR="$tools/build" quietly cargo install --locked --root "$tools" "$1"
   rm -rf "$tools/build"
+}
+
+# python_tool ARGUMENTS..: what pip is to install into an environment of our own, at $tools/python.
+python_tool() {
+  [ -x "$tools/python/bin/pip" ] || quietly python3 -m venv "$tools/python"
+  quietly "$tools/python/bin/pip" install -q --disable-pip-version-check "$@"
 }
 
 # What Debian has, with sudo where that is needed.

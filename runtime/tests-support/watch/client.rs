@@ -52,11 +52,11 @@ impl Client {
             bytes.extend([field, "\r\n"]);
         }
         if !body.is_empty() || method == "PUT" {
-            bytes.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            bytes.extend(["Content-Length: ", &body.len().to_string(), "\r\n"]);
         }
         bytes.push_str("\r\n");
         self.asked_for_head = method == "HEAD";
-        self.send(&[bytes.as_bytes(), body].concat());
+        self.send([bytes.as_bytes(), body].concat());
     }
 
     /// A request and its whole answer.
@@ -67,6 +67,13 @@ impl Client {
 
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.call("GET", target, &[], b"")
+    }
+
+    /// Begins to put 5 bytes. The server has the head when this returns.
+    pub(crate) fn begin_to_put(&mut self, key: &str) {
+        let (length, expect) = ("Content-Length: 5", "Expect: 100-continue");
+        self.send(format!("PUT /v1/kv/{key} HTTP/1.1\r\nHost: a\r\n{length}\r\n{expect}\r\n\r\n"));
+        assert_eq!(self.head().status, 100);
     }
 
     /// Puts a value, and gives its revision.

@@ -52,6 +52,7 @@ fn ok_is_answered_with_no_reader_there_and_none_is_told_of_it_later() {
     let server = Process::start();
     let mut client = server.connect();
     assert_eq!(client.get("/ok/early").text(), "OK");
+    assert_eq!(client.call("POST", "/ok/early", &[], b"").text(), "OK");
     client.request("GET", "/hello", &[], b"");
     client.head();
     server.connect().get("/ok/late");

@@ -47,6 +47,7 @@ fn malformed_input_gets_its_status_and_closes_only_its_own_connection() {
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
         (b"GET / HTTP/1.1\nHost: a\n\n", 400),
         (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         (b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
@@ -106,6 +107,22 @@ fn a_connection_is_used_for_many_requests() {
 }
 
 #[test]
+fn unusual_requests_are_understood() {
+    let server = Process::start();
+    let mut client = server.connect();
+    for request in [
+        "\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://a:80/healthz HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET /healthz? HTTP/1.1\r\nHOST:a\r\nX:\t y \t\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+        "GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+    ] {
+        client.send(request);
+        assert_eq!(client.response().text(), "ok\n", "{request}");
+    }
+}
+
+#[test]
 fn a_connection_that_is_to_be_closed_is() {
     let server = Process::start();
     for request in
@@ -142,10 +159,10 @@ fn pipelined_requests_are_answered_in_order_and_see_each_other() {
 fn hundreds_of_pipelined_requests_are_all_answered() {
     let server = Process::start();
     let mut client = server.connect();
-    let requests: String = (0..1000)
+    let requests: Vec<String> = (0..1000)
         .map(|n| format!("PUT /v1/kv/{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"))
         .collect();
-    client.send(requests);
+    client.send(requests.concat());
     let revisions: Vec<u64> = (0..1000).map(|_| client.response().revision()).collect();
     assert!(revisions.is_sorted());
 }
@@ -221,6 +238,15 @@ fn a_client_that_has_ended_its_side_is_answered() {
     assert_eq!(client.response().status, 400);
     client.expect_end();
     assert_eq!(server.connect().get("/v1/kv/c").status, 404, "half a value was put");
+}
+
+#[test]
+fn a_held_poll_is_given_up_when_its_client_has_ended_its_side() {
+    let server = Process::start();
+    let mut client = server.connect();
+    client.request("GET", "/v1/watch?prefix=&wait=60s", &[], b"");
+    client.shut_down_writing();
+    client.expect_end();
 }
 
 #[test]

@@ -50,20 +50,23 @@ impl Process {
         self.addresses[0]
     }
 
-    pub(crate) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
     pub(crate) fn connect(&self) -> Client {
-        self.connect_to(self.address())
+        self.connect_to(0)
     }
 
-    pub(crate) fn connect_to(&self, address: SocketAddr) -> Client {
+    /// Connects to one of several addresses.
+    pub(crate) fn connect_to(&self, index: usize) -> Client {
+        let address = self.addresses[index];
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Client::new(stream, address)
+    }
+
+    /// Whether it takes new connections.
+    pub(crate) fn accepts(&self) -> bool {
+        TcpStream::connect(self.address()).is_ok()
     }
 
     /// A watch that is on when this returns.
@@ -72,7 +75,8 @@ impl Process {
     }
 
     pub(crate) fn send_signal(&self, name: &str) {
-        let kill = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        let process = self.child.id().to_string();
+        let kill = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &process]).status();
         assert!(kill.unwrap().success());
     }
 

@@ -157,6 +157,16 @@ impl Watcher {
         }
     }
 
+    /// Reads to the end of the stream, and of the connection.
+    pub(crate) fn end(mut self) {
+        assert_eq!(self.next(), None);
+        match self.0 {
+            Carrier::Lines(mut stream) | Carrier::Events(mut stream) => stream.client.expect_end(),
+            Carrier::Socket { socket, .. } => assert_eq!(socket.closed, Some(1001)),
+            Carrier::Polls { .. } => panic!("a poll is answered"),
+        }
+    }
+
     /// Why the WebSocket was closed.
     pub(crate) fn close_code(self) -> Option<u16> {
         match self.0 {
@@ -217,13 +227,18 @@ impl Stream {
         }
     }
 
-    /// The next server-sent event.
+    /// The next server-sent event. One that only says when to come back is none.
     pub(crate) fn event(&mut self) -> Option<ServerSent> {
-        let mut lines = vec![self.line()?];
-        while lines.last().is_some_and(|line| line != b"\n") {
-            lines.push(self.line().expect("the stream ended within an event"));
+        loop {
+            let mut lines = vec![self.line()?];
+            while lines.last().is_some_and(|line| line != b"\n") {
+                lines.push(self.line().expect("the stream ended within an event"));
+            }
+            let event = ServerSent::parse(&lines.concat());
+            if event.id.is_some() || event.data.is_some() {
+                return Some(event);
+            }
         }
-        Some(ServerSent::parse(&lines.concat()))
     }
 }
 
@@ -284,7 +299,7 @@ impl WebSocket {
 
     pub(crate) fn try_open(mut client: Client, target: &str, fields: &[&str]) -> Result<Self, Box<Response>> {
         let key = handshake::request_key(*b"keepwatch, tests");
-        let key_field = format!("Sec-WebSocket-Key: {}", str::from_utf8(&key).unwrap());
+        let key_field = format!("Sec-WebSocket-Key: {}", std::str::from_utf8(&key).unwrap());
         let handshake =
             ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", key_field.as_str()];
         client.request("GET", target, &[&handshake, fields].concat(), b"");

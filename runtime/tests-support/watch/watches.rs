@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::client::Framing;
-use super::process::{Process, spawn};
+use super::process::{Process, pause, spawn};
 use super::watcher::{EVENTS, LINES, Stream, Transport, Watch, WebSocket, revision_of, value_of};
 
 #[test]
@@ -218,6 +219,19 @@ fn initial_gives_the_state_then_a_bookmark_then_changes() {
 }
 
 #[test]
+fn initial_gives_no_state_to_whoever_has_it() {
+    let server = Process::start();
+    let mut client = server.connect();
+    let since = client.put("a", "1");
+    let later = client.put("a", "2");
+    for transport in Transport::STREAMS {
+        let mut watcher =
+            server.watch(transport, &Watch { since: Some(since), initial: true, ..Watch::of("") });
+        assert_eq!(revision_of(&watcher.next().unwrap()), later, "{transport:?}");
+    }
+}
+
+#[test]
 fn initial_misses_nothing_that_is_written_meanwhile() {
     let server = Process::start();
     let mut client = server.connect();
@@ -272,7 +286,7 @@ fn initial_misses_nothing_that_is_written_meanwhile() {
         })
     });
     // The last one opened has seen its state when others are long in their changes.
-    super::process::pause(std::time::Duration::from_millis(200));
+    pause(Duration::from_millis(200));
     done.store(true, Ordering::Relaxed);
     let (mut written, listed, end) = writing.join().unwrap();
     written.push(end);

@@ -39,6 +39,18 @@ fn keys_are_put_read_listed_and_deleted() {
 }
 
 #[test]
+fn a_large_value_is_put_and_read_back() {
+    let server = Process::start();
+    let mut socket = open(&server);
+    let value = "v\u{fc}\n".repeat((1 << 20) / 4);
+    assert_eq!(value.len(), 1 << 20);
+    let put = socket.ask(&json!({"op": "put", "id": 1, "key": "a", "value": value}));
+    assert_eq!(put["type"], "result");
+    assert!(socket.ask(&json!({"op": "get", "id": 2, "key": "a"}))["value"] == *value);
+    assert!(server.connect().get("/v1/kv/a").body == value.as_bytes());
+}
+
+#[test]
 fn a_list_goes_on_at_its_revision() {
     let server = Process::start();
     let mut socket = open(&server);
@@ -218,20 +230,20 @@ fn what_breaks_the_rules_is_closed_with_its_code() {
     let server = Process::start();
     let mut other = open(&server);
     other.ask(&json!({"op": "watch", "id": 1, "key": "a"}));
-    let broken: [(u16, &dyn Fn(&mut WebSocket)); 8] = [
-        (1003, &|socket| socket.send_frame(true, Opcode::Binary, b"{}")),
-        (1007, &|socket| socket.send_frame(true, Opcode::Text, b"\"\xff\"")),
-        (1007, &|socket| socket.send_frame(true, Opcode::Close, b"\x03\xe8\xff")),
-        (1002, &|socket| socket.send_raw(b"\x81\x02{}")), // not masked
-        (1002, &|socket| socket.send_raw(b"\xc1\x82\0\0\0\0{}")), // a reserved bit
-        (1002, &|socket| socket.send_frame(true, Opcode::Continuation, b"{}")),
-        (1002, &|socket| socket.send_frame(false, Opcode::Ping, b"")),
-        (1009, &|socket| socket.send_raw(b"\x81\xff\0\0\0\0\x40\0\0\0\0\0\0\0")), // a GiB
+    let broken: [(u16, &[u8]); 8] = [
+        (1003, b"\x82\x82\0\0\0\0{}"),                 // binary
+        (1007, b"\x81\x83\0\0\0\0\"\xff\""),           // not UTF-8
+        (1007, b"\x88\x83\0\0\0\0\x03\xe8\xff"),       // a reason that is not UTF-8
+        (1002, b"\x81\x02{}"),                         // not masked
+        (1002, b"\xc1\x82\0\0\0\0{}"),                 // a reserved bit
+        (1002, b"\x80\x82\0\0\0\0{}"),                 // goes on with nothing
+        (1002, b"\x09\x80\0\0\0\0"),                   // a ping in fragments
+        (1009, b"\x81\xff\0\0\0\0\x40\0\0\0\0\0\0\0"), // a GiB
     ];
-    for (code, send) in broken {
+    for (code, frame) in broken {
         let mut socket = open(&server);
-        send(&mut socket);
-        assert_eq!(socket.message(), Err(Some(code)));
+        socket.send_raw(frame);
+        assert_eq!(socket.message(), Err(Some(code)), "{frame:?}");
     }
     server.connect().put("a", "1");
     assert_eq!(other.message().unwrap()["key"], "a", "the others go on");
