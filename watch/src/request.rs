@@ -121,16 +121,16 @@ impl EntityTags {
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) why: String,
-    pub(crate) field: Option<(&'static str, String)>,
+    pub(crate) fields: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, why: impl fmt::Display) -> Self {
-        Self { status, why: why.to_string(), field: None }
+        Self { status, why: why.to_string(), fields: Vec::new() }
     }
 
     pub(crate) fn with_field(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.field = Some((name, value.into()));
+        self.fields.push((name, value.into()));
         self
     }
 }
@@ -297,10 +297,10 @@ fn upgrade_call(head: &RequestHead<'_>, watch: Option<Watch>) -> Result<Call, Re
         Err(rejected) => {
             let status = StatusCode::new(rejected.status()).unwrap_or(StatusCode::BAD_REQUEST);
             let refusal = Refusal::new(status, rejected.reason());
-            Err(match rejected.fields().first() {
-                Some((name, value)) => refusal.with_field(name, *value),
-                None => refusal,
-            })
+            Err(rejected
+                .fields()
+                .iter()
+                .fold(refusal, |refusal, (name, value)| refusal.with_field(name, *value)))
         }
     }
 }

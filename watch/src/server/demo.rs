@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keepwatch_protocol::http1::{BodyTx, Exchange, ResponseHead, StatusCode};
-use keepwatch_protocol::{After, Instant, Now, SendQueue};
+use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink};
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::Core;
@@ -134,7 +134,15 @@ impl Connection {
                 hello.body
             }
             Activity::Count(count) => count.body,
-            Activity::Stream(stream) => stream.end(core),
+            Activity::Stream(stream) => {
+                if core.farewells.is_some() {
+                    // An EventSource comes back by itself: not at once, and not with all the others.
+                    let mut frame = Vec::new();
+                    stream.look().put_retry(core.retry(), &mut frame);
+                    out.put(&frame);
+                }
+                stream.end(core)
+            }
             other => {
                 self.activity = other;
                 return self.after_http();
