@@ -14,6 +14,8 @@ pub(crate) enum Notice {
     Bookmark(Revision),
     /// From here on nothing is missing; before, something is: list again.
     Compacted(Revision),
+    /// The same, and the state at this revision follows at once.
+    Restated(Revision),
     /// The watch is on, from here.
     Watching(Revision),
 }
@@ -22,14 +24,17 @@ impl Notice {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Bookmark(_) => "bookmark",
-            Self::Compacted(_) => "compacted",
+            Self::Compacted(_) | Self::Restated(_) => "compacted",
             Self::Watching(_) => "watching",
         }
     }
 
     pub(crate) fn revision(self) -> Revision {
         match self {
-            Self::Bookmark(revision) | Self::Compacted(revision) | Self::Watching(revision) => revision,
+            Self::Bookmark(revision)
+            | Self::Compacted(revision)
+            | Self::Restated(revision)
+            | Self::Watching(revision) => revision,
         }
     }
 
@@ -105,8 +110,9 @@ pub(crate) enum Written {
     Refused { status: u16, why: &'static str, revision: Option<Revision> },
 }
 
-impl From<Reply> for Written {
-    fn from(reply: Reply) -> Self {
+impl Written {
+    /// What a reply says to a write that was to find no key (`absent`), or anything else.
+    pub(crate) fn new(reply: Reply, absent: bool) -> Self {
         match reply {
             Reply::Written { revision, created, .. } => {
                 Self::Done { status: if created { 201 } else { 200 }, revision }
@@ -114,9 +120,10 @@ impl From<Reply> for Written {
             Reply::Deleted { revision } => Self::Done { status: 200, revision },
             Reply::Missing => Self::Refused { status: 404, why: "no such key", revision: None },
             Reply::Conflict { current } => {
-                let why = match current {
-                    Some(_) => "the key is at another revision",
-                    None => "the key does not exist",
+                let why = match (current, absent) {
+                    (Some(_), true) => "the key exists",
+                    (Some(_), false) => "the key is at another revision",
+                    (None, _) => "the key does not exist",
                 };
                 Self::Refused { status: 412, why, revision: current }
             }

@@ -91,8 +91,21 @@ impl Look {
             return put_chunk(bare, out, |out| put_sse(&event, out));
         }
         let retry = matches!(notice, Notice::Compacted(_)).then_some(RETRY);
-        let event = sse::Event { id: Some(&revision), event: Some(notice.name()), retry, data: None };
+        let id = match notice {
+            // Whoever loses the connection within the state that follows begins anew: an empty id takes back the old one.
+            Notice::Restated(_) => "",
+            _ => &revision,
+        };
+        let event = sse::Event { id: Some(id), event: Some(notice.name()), retry, data: None };
         self.put(event, out, |out| notice.put_members(out));
+    }
+
+    /// Puts when an `EventSource` is to come back to a stream that ends; on lines, nothing.
+    pub(crate) fn put_retry(self, after: Duration, out: &mut Vec<u8>) {
+        if let Self::Events { bare } = self {
+            let event = sse::Event { retry: Some(after), ..sse::Event::default() };
+            put_chunk(bare, out, |out| put_sse(&event, out));
+        }
     }
 
     fn put_change(self, change: &Change, out: &mut Vec<u8>) {

@@ -18,7 +18,7 @@ use keepwatch_protocol::{
 };
 
 use super::core::Core;
-use super::delivery::{InOrder, Outgoing, Planned, fill_of};
+use super::delivery::{Outgoing, Planned, fill_of};
 use super::demo::{Count, Hello};
 use super::http::{Receiving, Sending};
 use super::stream::{Held, Stream};
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     /// The timer fired.
     due: bool,
     /// The server drains, and this connection is told so when its farewell is due.
-    draining: bool,
+    pub(super) draining: bool,
 }
 
 pub(super) enum Protocol {
@@ -134,8 +134,7 @@ impl Connection {
             Protocol::WebSocket(websocket) => {
                 // Refused only if it closes already.
                 let code = websocket::CloseCode::GOING_AWAY;
-                let mut out = InOrder::new(&mut self.outgoing, out);
-                let _closing = websocket.close(code, "the server is going away", &mut out, now);
+                let _closing = websocket.close(code, "the server is going away", out, now);
                 self.stop(core);
                 After::Open
             }
@@ -143,13 +142,27 @@ impl Connection {
                 Activity::Idle if self.is_idle() => After::Finish,
                 Activity::Held(_) => self.answer_hold(core, out, now),
                 Activity::Stream(_) | Activity::Hello(_) => self.end_stream(core, out, now),
-                // A request that began is answered.
-                Activity::Idle | Activity::Receiving(_) => After::Open,
                 // These come to an end by themselves, and then the connection does.
-                Activity::Writing(_) | Activity::Sending(_) | Activity::Count(_) | Activity::Socket(_) => {
-                    After::Paused
-                }
+                Activity::Idle
+                | Activity::Receiving(_)
+                | Activity::Writing(_)
+                | Activity::Sending(_)
+                | Activity::Count(_)
+                | Activity::Socket(_) => self.after_http(),
             },
+        }
+    }
+
+    /// Whether not even a part of a request's head came.
+    fn is_idle(&self) -> bool {
+        matches!(&self.protocol, Protocol::Http(http) if http.is_idle())
+    }
+
+    /// Whether nothing more is said of what the connection was busy with.
+    fn is_over(&self) -> bool {
+        match (&self.protocol, &self.activity) {
+            (Protocol::Http(_), activity) => matches!(activity, Activity::Idle),
+            (Protocol::WebSocket(websocket), _) => websocket.is_closing() || websocket.is_closed(),
         }
     }
 
@@ -173,7 +186,9 @@ impl Connection {
     pub(super) fn lease<S: Store>(&mut self, core: &mut Core<S>, to: &mut Leases, now: Now) -> Fill {
         let all = self.prepare(core, now);
         if self.outgoing.is_none() && !core.delivery.is_empty() {
-            self.outgoing = Some(Box::new(core.delivery.take(&core.view, &mut core.index)));
+            let (outgoing, frames) = core.delivery.take(&core.view, &mut core.index);
+            core.metrics.frames.inc_by(frames as u64);
+            self.outgoing = Some(Box::new(outgoing));
         }
         match &self.outgoing {
             None => fill_of(false, all),
@@ -187,8 +202,14 @@ impl Connection {
     /// Makes ready what is to be lent: the next piece of a body, or a plan. Returns whether that is all for now.
     fn prepare<S: Store>(&mut self, core: &mut Core<S>, now: Now) -> bool {
         core.delivery.clear();
-        if self.outgoing.is_some() {
-            return false;
+        match &self.outgoing {
+            // The end of the stream is among the connection's own bytes, and frames that were not begun would come behind it.
+            Some(outgoing) if self.is_over() && !outgoing.is_begun() => {
+                self.outgoing = None;
+                core.ready.push(self.slot());
+            }
+            Some(_) => return false,
+            None => {}
         }
         let planned = match &mut self.activity {
             Activity::Sending(_) => {
@@ -220,7 +241,9 @@ impl Connection {
 
     /// So many lent bytes were written.
     pub(super) fn sent<S: Store>(&mut self, core: &mut Core<S>, bytes: usize, now: Now) -> After {
-        self.heartbeat = now.instant + core.config.heartbeat;
+        if bytes > 0 {
+            self.heartbeat = now.instant + core.config.heartbeat;
+        }
         if let Some(outgoing) = &mut self.outgoing {
             if !outgoing.sent(bytes) {
                 self.outgoing = None;
@@ -231,32 +254,34 @@ impl Connection {
             self.outgoing = rest.map(Box::new);
             core.metrics.frames.inc_by(frames as u64);
         }
-        if self.outgoing.is_some() {
-            return After::MidFrame;
-        }
-        match (&self.protocol, &self.activity) {
-            (Protocol::WebSocket(_), _) => After::Open,
-            (Protocol::Http(http), Activity::Idle) => match http.disposition() {
-                Disposition::Open => After::Open,
-                _ => After::Finish,
-            },
-            (Protocol::Http(_), Activity::Sending(sending)) => {
-                if sending.is_made() {
+        match &self.outgoing {
+            // What was lent and not begun stands behind own bytes, of which some may be left.
+            Some(outgoing) if outgoing.is_begun() => return After::MidFrame,
+            Some(_) => {}
+            None => {
+                let waits = match &self.activity {
                     // The end of the body is put when it is resumed.
+                    Activity::Sending(sending) => sending.is_made(),
+                    Activity::Socket(socket) => socket.has_parked(),
+                    _ => false,
+                };
+                if waits {
                     core.ready.push(self.slot());
                 }
-                After::Paused
             }
-            (Protocol::Http(_), _) => After::Paused,
+        }
+        match &self.activity {
+            Activity::Socket(socket) if socket.has_parked() => After::Paused,
+            _ => self.after_http(),
         }
     }
 
-    /// What becomes of an HTTP connection that may have ended an exchange.
-    pub(super) fn after_http(&mut self) -> After {
+    /// What becomes of a connection that may have ended an exchange.
+    pub(super) fn after_http(&self) -> After {
         match (&self.protocol, &self.activity) {
-            // The end of the answer is still on its way.
-            (Protocol::Http(_), _) if self.outgoing.is_some() => After::Paused,
             (Protocol::Http(http), Activity::Idle) => match http.disposition() {
+                // A frame of the stream before is not written to its end: what is asked next might be lent into it.
+                Disposition::Open if self.outgoing.is_some() => After::Paused,
                 Disposition::Open | Disposition::Upgraded => After::Open,
                 Disposition::Finish => After::Finish,
                 Disposition::Abort => After::Abort,
@@ -302,14 +327,6 @@ impl Connection {
     fn farewell<S>(&self, core: &Core<S>) -> Option<Instant> {
         let farewells = core.farewells.filter(|_| self.draining)?;
         Some(if self.is_idle() { Instant::START } else { farewells.at(self.id) })
-    }
-
-    /// Whether it is between two requests, or before the first.
-    fn is_idle(&self) -> bool {
-        match (&self.protocol, &self.activity) {
-            (Protocol::Http(http), Activity::Idle) => http.is_idle() && self.outgoing.is_none(),
-            _ => false,
-        }
     }
 
     /// Gives up what the connection is busy with: nothing of it will be sent any more.

@@ -18,7 +18,8 @@ use crate::handle::{Answer, Queue};
 use crate::index::Index;
 use crate::key::Position;
 use crate::room::{Member, Room};
-use crate::store::{Busy, Operation, Outcome, Reply, Store, Ticket};
+use crate::shapes::Written;
+use crate::store::{Busy, Condition, Operation, Outcome, Reply, Store, Ticket};
 use crate::surface::Surfaces;
 use crate::view::View;
 
@@ -158,12 +159,12 @@ impl<S: Store> Core<S> {
 
     fn replied(&mut self, ticket: Ticket, reply: Reply) {
         match self.writes.waiting.remove(&ticket.0) {
-            Some(Writer::Connection { id, operation }) => {
-                let slot = id.slot() as u32;
-                self.writes.replies.entry(slot).or_default().push_back((id, operation, reply));
+            Some((Writer::Connection { id, operation }, absent)) => {
+                let (slot, written) = (id.slot() as u32, Written::new(reply, absent));
+                self.writes.replies.entry(slot).or_default().push_back((id, operation, written));
                 self.ready.push(slot);
             }
-            Some(Writer::Process(answer)) => answer.send(reply),
+            Some((Writer::Process(answer), _)) => answer.send(reply),
             None => {}
         }
     }
@@ -171,10 +172,11 @@ impl<S: Store> Core<S> {
     /// Gives the store a write; the reply will come to the writer.
     pub(super) fn submit(&mut self, operation: Operation, writer: Writer) -> Result<(), (Busy, Writer)> {
         let ticket = self.writes.next;
+        let absent = operation.condition() == Condition::Absent;
         match self.store.submit(Ticket(ticket), operation) {
             Ok(()) => {
                 self.writes.next += 1;
-                self.writes.waiting.insert(ticket, writer);
+                self.writes.waiting.insert(ticket, (writer, absent));
                 self.metrics.writes.inc();
                 Ok(())
             }
@@ -189,6 +191,11 @@ impl<S: Store> Core<S> {
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         bits ^ (bits >> 31)
+    }
+
+    /// How long an `EventSource` that is sent away is to wait: 2 to 10 seconds.
+    pub(super) fn retry(&mut self) -> Duration {
+        Duration::from_millis(2_000 + self.entropy() % 8_001)
     }
 
     pub(super) fn drain(&mut self, by: Instant, connections: usize, now: Now) {
@@ -250,9 +257,10 @@ impl Ready {
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     next: u64,
-    waiting: BTreeMap<u64, Writer>,
+    /// Who waits, and whether the write was to find no key.
+    waiting: BTreeMap<u64, (Writer, bool)>,
     /// By slot; the id tells a reply for a connection that is gone from one for its successor.
-    replies: BTreeMap<u32, VecDeque<(ConnectionId, Option<u64>, Reply)>>,
+    replies: BTreeMap<u32, VecDeque<(ConnectionId, Option<u64>, Written)>>,
 }
 
 /// Who submitted a write.
@@ -266,12 +274,12 @@ pub(super) enum Writer {
 
 impl Writes {
     /// The next reply for a connection, and the id of the operation that it answers.
-    pub(super) fn reply(&mut self, id: ConnectionId) -> Option<(Option<u64>, Reply)> {
+    pub(super) fn reply(&mut self, id: ConnectionId) -> Option<(Option<u64>, Written)> {
         let slot = id.slot() as u32;
         let replies = self.replies.get_mut(&slot)?;
         let found = loop {
             match replies.pop_front() {
-                Some((whose, operation, reply)) if whose == id => break Some((operation, reply)),
+                Some((whose, operation, written)) if whose == id => break Some((operation, written)),
                 Some(_) => {}
                 None => break None,
             }

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use keepwatch_protocol::{Fill, Lease, Leases, SendQueue, Sink, Slices};
+use keepwatch_protocol::{Fill, Lease, Leases, Slices};
 
 use super::core::Watcher;
-use crate::encoding::EncodingId;
+use crate::change::Change;
+use crate::encoding::{Encoded, EncodingId};
 use crate::index::{Filter, Index, WatcherId};
 use crate::key::Position;
 use crate::surface::{Look, Surfaces, chunk_payload};
@@ -22,14 +23,10 @@ use crate::view::View;
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     parts: VecDeque<Lease>,
-    /// Own bytes among them, which are copies and not shared.
-    own: usize,
+    begun: bool,
 }
 
 impl Outgoing {
-    /// The mark of own bytes that wait behind shared ones.
-    const OWN: usize = 64 << 10;
-
     pub(super) fn push(&mut self, lease: impl Into<Lease>) {
         let lease = lease.into();
         if !lease.is_empty() {
@@ -37,13 +34,14 @@ impl Outgoing {
         }
     }
 
-    /// Whether so many own bytes wait behind the shared ones that no more should be put.
-    pub(super) fn over_mark(&self) -> bool {
-        self.own > Self::OWN
+    /// Whether some of it was written: then nothing else may be, before its rest.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// Drops what was written. Returns whether anything is left.
     pub(super) fn sent(&mut self, mut bytes: usize) -> bool {
+        self.begun |= bytes > 0;
         while let Some(first) = self.parts.front_mut() {
             if bytes < first.len() {
                 first.advance(bytes);
@@ -61,31 +59,6 @@ impl Outgoing {
 
     pub(super) fn lease(&self, to: &mut Leases) {
         let _all = self.parts.iter().all(|lease| to.push(lease.clone()));
-    }
-}
-
-/// Where a connection's own bytes go: behind what it is being sent already, if anything is. No notice, no Close frame and no
-/// last chunk may overtake a frame that was planned before it.
-pub(super) struct InOrder<'a> {
-    outgoing: Option<&'a mut Outgoing>,
-    out: &'a mut SendQueue,
-}
-
-impl<'a> InOrder<'a> {
-    pub(super) fn new(outgoing: &'a mut Option<Box<Outgoing>>, out: &'a mut SendQueue) -> Self {
-        Self { outgoing: outgoing.as_deref_mut(), out }
-    }
-}
-
-impl Sink for InOrder<'_> {
-    fn put(&mut self, bytes: &[u8]) {
-        match &mut self.outgoing {
-            Some(outgoing) => {
-                outgoing.own += bytes.len();
-                outgoing.push(Arc::<[u8]>::from(bytes));
-            }
-            None => self.out.put(bytes),
-        }
     }
 }
 
@@ -199,8 +172,9 @@ impl Delivery {
         let head = to.view.log().head();
         let look = to.look;
         let single = look.is_bare() || matches!(look, Look::Messages { watch: Some(_) });
+        let end = from.plus(Self::STEP);
         let mut at = from;
-        for _ in 0..Self::STEP {
+        while at < end {
             if at >= head {
                 return (head, true);
             }
@@ -208,18 +182,16 @@ impl Delivery {
                 return (at, false);
             }
             let Some((batch, index)) = to.view.log().batch(at) else { return (head, true) };
-            let changes = batch.changes().get(index..).unwrap_or(&[]);
-            let matching = changes.iter().take_while(|change| change.key.starts_with(prefix)).count();
-            match matching {
-                0 => {
-                    let skip = changes.iter().take_while(|change| !change.key.starts_with(prefix)).count();
-                    at = at.plus(skip.max(1));
-                }
-                matching => {
-                    let frames = if single { 1 } else { matching };
-                    self.add(to, at, frames);
-                    at = at.plus(frames);
-                }
+            // However large the batch is, only so far into it.
+            let changes = batch.changes().iter().skip(index).take(end.since(at) as usize);
+            let matches = |change: &&Change| change.key.starts_with(prefix);
+            let most = if single { 1 } else { Self::STEP };
+            let matching = changes.clone().take(most).take_while(matches).count();
+            if matching > 0 {
+                self.add(to, at, matching);
+                at = at.plus(matching);
+            } else {
+                at = at.plus(changes.take_while(|change| !matches(change)).count().max(1));
             }
         }
         (at, false)
@@ -254,14 +226,17 @@ impl Delivery {
     }
 
     /// Takes what is planned out of the log's keeping, as if it were written: the cursors stand behind it.
-    pub(super) fn take(&mut self, view: &View, index: &mut Index<Watcher>) -> Outgoing {
+    /// Returns how many frames these are.
+    pub(super) fn take(&mut self, view: &View, index: &mut Index<Watcher>) -> (Outgoing, usize) {
         let mut outgoing = Outgoing::default();
+        let mut frames = 0;
         for run in &self.plan {
             self.put_rest(run, 0, run.frames, view, &mut outgoing);
             set_cursor(index, view, run.watcher, run.next);
+            frames += run.frames;
         }
         self.clear();
-        outgoing
+        (outgoing, frames)
     }
 
     /// So many of the planned bytes were written. Returns the rest of a frame that was cut, and how many frames were begun.
@@ -309,16 +284,10 @@ impl Delivery {
         if let Some(head) = self.heads.get(run.head.clone()) {
             outgoing.push(Arc::<[u8]>::from(head));
         }
-        if let Some((bytes, range)) = run.shared(view) {
-            let range = match run.frame_ends(view) {
-                Some(ends) if run.frames > 1 => {
-                    let end_of = |index: usize| {
-                        index.checked_sub(1).and_then(|i| ends.get(i)).copied().unwrap_or(range.start)
-                    };
-                    end_of(from)..end_of(to)
-                }
-                _ => range,
-            };
+        if let Some((bytes, mut range)) = run.shared(view) {
+            if let (Some((encoded, first)), true) = (run.encoded(view), run.frames > 1) {
+                range = encoded.frames(first + from..first + to);
+            }
             outgoing.push(Lease::new(Arc::clone(bytes), range));
         }
     }
@@ -327,7 +296,7 @@ impl Delivery {
 impl Run {
     /// The shared bytes that the frames lie in, and where.
     fn shared<'a>(&self, view: &'a View) -> Option<(&'a Arc<[u8]>, Range<usize>)> {
-        let (encoded, index) = view.log().encoded(self.at, self.encoding)?;
+        let (encoded, index) = self.encoded(view)?;
         let mut range = encoded.frames(index..index + self.frames);
         if self.bare {
             let payload = chunk_payload(encoded.frame_bytes(index));
@@ -336,10 +305,9 @@ impl Run {
         Some((encoded.bytes(), range))
     }
 
-    /// Where each frame ends in the shared bytes.
-    fn frame_ends(&self, view: &View) -> Option<Vec<usize>> {
-        let (encoded, index) = view.log().encoded(self.at, self.encoding)?;
-        Some((index..index + self.frames).map(|index| encoded.frame(index).end).collect())
+    /// The frames of the batch, and which of them is the first of these.
+    fn encoded<'a>(&self, view: &'a View) -> Option<(&'a Arc<Encoded>, usize)> {
+        view.log().encoded(self.at, self.encoding)
     }
 
     /// How many frames lie whole in the first `bytes`, and how many bytes of the next one.
@@ -347,13 +315,19 @@ impl Run {
         if self.frames == 1 {
             return (0, bytes);
         }
-        let (Some((_, range)), Some(ends)) = (self.shared(view), self.frame_ends(view)) else {
-            return (0, bytes);
-        };
-        let end = range.start + bytes;
-        let whole = ends.partition_point(|frame_end| *frame_end <= end);
-        let start = whole.checked_sub(1).and_then(|index| ends.get(index)).copied().unwrap_or(range.start);
-        (whole, end - start)
+        let Some((encoded, first)) = self.encoded(view) else { return (0, bytes) };
+        let end = encoded.frame(first).start + bytes;
+        // Searched and not walked through: a reader may take a batch of thousands a few bytes at a time.
+        let (mut whole, mut beyond) = (0, self.frames);
+        while whole < beyond {
+            let middle = whole.midpoint(beyond);
+            if encoded.frame(first + middle).end <= end {
+                whole = middle + 1;
+            } else {
+                beyond = middle;
+            }
+        }
+        (whole, end - encoded.frame(first + whole).start)
     }
 }
 

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use keepwatch_protocol::http1::{BodyTx, Exchange, ResponseHead, StatusCode};
-use keepwatch_protocol::{After, Instant, Now, SendQueue};
+use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink};
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::Core;
-use super::delivery::InOrder;
 use crate::room::Missed;
 use crate::store::Store;
 
@@ -135,14 +134,22 @@ impl Connection {
                 hello.body
             }
             Activity::Count(count) => count.body,
-            Activity::Stream(stream) => stream.end(core),
+            Activity::Stream(stream) => {
+                if core.farewells.is_some() {
+                    // An EventSource comes back by itself: not at once, and not with all the others.
+                    let mut frame = Vec::new();
+                    stream.look().put_retry(core.retry(), &mut frame);
+                    out.put(&frame);
+                }
+                stream.end(core)
+            }
             other => {
                 self.activity = other;
                 return self.after_http();
             }
         };
         if let Protocol::Http(http) = &mut self.protocol {
-            let finished = http.finish(body, &mut InOrder::new(&mut self.outgoing, out), now);
+            let finished = http.finish(body, out, now);
             debug_assert!(finished.is_ok());
         }
         self.after_http()

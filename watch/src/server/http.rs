@@ -1,8 +1,6 @@
 //! HTTP: requests that are understood, and the answers that are no stream.
 
-use keepwatch_protocol::http1::{
-    BodyTx, Disposition, Event, Exchange, RequestBody, ResponseHead, StatusCode,
-};
+use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, ResponseHead, StatusCode};
 use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
 
 use super::connection::{Activity, Connection, Protocol};
@@ -13,7 +11,7 @@ use super::websocket::Socket;
 use crate::key::{Key, Revision};
 use crate::request::{self, Call, Continue, EntityTags, Hold, Precondition, Refusal};
 use crate::shapes::{self, Written, continue_token, put_item_members, put_string};
-use crate::store::{Condition, Operation, Store};
+use crate::store::{Condition, Operation, Reply, Store};
 
 /// A request that was understood, and whose end has not come.
 pub(super) struct Receiving {
@@ -79,7 +77,8 @@ impl Connection {
         };
         let after = loop {
             let Protocol::Http(http) = &mut self.protocol else { return After::Open };
-            if out.over_mark() {
+            // What was not written of a stream that ended comes first.
+            if out.over_mark() || self.outgoing.is_some() && matches!(self.activity, Activity::Idle) {
                 break self.after_http();
             }
             match http.recv(input, out, now) {
@@ -93,14 +92,8 @@ impl Connection {
                                 // Refused only if it is too late for it.
                                 let _sent = http.proceed(&exchange, out);
                             }
-                            let length = match head.body() {
-                                // Checked against the limit by the machine.
-                                RequestBody::Length(length) => usize::try_from(length).unwrap_or(0),
-                                _ => 0,
-                            };
-                            let put = matches!(call, Call::Put { .. });
-                            let body = Vec::with_capacity(if put { length.min(64 << 10) } else { 0 });
-                            receiving = Some(Receiving { exchange, call, body });
+                            // Nothing is reserved on the word of a head.
+                            receiving = Some(Receiving { exchange, call, body: Vec::new() });
                         }
                         Err(refusal) => self.refuse(core, exchange, &refusal, out, now),
                     }
@@ -114,11 +107,13 @@ impl Connection {
                 Ok(Event::Trailers(_)) => {}
                 Ok(Event::EndOfRequest) => {
                     if let Some(Receiving { exchange, call, body }) = receiving.take() {
+                        // What begins after the farewell has one of its own.
+                        self.draining |= core.farewells.is_some();
                         self.execute(core, exchange, call, body, out, now);
                     }
                 }
                 Ok(Event::HungUp) => match self.activity {
-                    Activity::Held(_) | Activity::Receiving(_) => {
+                    Activity::Held(_) => {
                         self.stop(core);
                         break After::Finish;
                     }
@@ -170,13 +165,13 @@ impl Connection {
                     let operation = Operation::Put { key, value: body.into(), condition };
                     self.write(core, exchange, operation, out, now);
                 }
-                Err(current) => self.conflict(core, exchange, current, out, now),
+                Err(conflict) => self.answer_written(core, exchange, &conflict, out, now),
             },
             Call::Delete { key, only_if } => match condition(core, &key, &only_if) {
                 Ok(condition) => {
                     self.write(core, exchange, Operation::Delete { key, condition }, out, now);
                 }
-                Err(current) => self.conflict(core, exchange, current, out, now),
+                Err(conflict) => self.answer_written(core, exchange, &conflict, out, now),
             },
             Call::List { prefix, limit, from } => {
                 let list = ListBody::new(core, prefix, limit, from);
@@ -310,18 +305,6 @@ impl Connection {
         }
     }
 
-    fn conflict<S: Store>(
-        &mut self,
-        core: &mut Core<S>,
-        exchange: Exchange,
-        current: Option<Revision>,
-        out: &mut SendQueue,
-        now: Now,
-    ) {
-        let written = Written::from(crate::store::Reply::Conflict { current });
-        self.answer_written(core, exchange, &written, out, now);
-    }
-
     pub(super) fn answer_written<S: Store>(
         &mut self,
         core: &mut Core<S>,
@@ -432,8 +415,7 @@ impl Connection {
     ) -> After {
         match &mut self.activity {
             Activity::Writing(_) => {
-                if let Some((_, reply)) = core.writes.reply(self.id) {
-                    let written = Written::from(reply);
+                if let Some((_, written)) = core.writes.reply(self.id) {
                     if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle)
                     {
                         self.answer_written(core, exchange, &written, out, now);
@@ -501,7 +483,9 @@ const PAGE_POLICY: &[u8] = b"default-src 'none'; style-src 'unsafe-inline'; scri
 
 impl ListBody {
     fn new<S>(core: &Core<S>, prefix: String, items: usize, from: Option<Continue>) -> Self {
-        let bytes = core.config.list_bytes;
+        // Of a page without an item none could go on.
+        let bytes = core.config.list_bytes.max(1);
+        let items = items.max(1);
         let (at, after) = match from {
             None => (core.view.revision(), None),
             Some(from) => (from.at, Some(from.after)),
@@ -553,24 +537,28 @@ impl ListBody {
     }
 }
 
-/// The store's condition for a write, after a look at what is there; an error is the revision that stands against it.
-fn condition<S>(core: &Core<S>, key: &Key, only_if: &Precondition) -> Result<Condition, Option<Revision>> {
+/// The store's condition for a write, after a look at what is there; an error is what stands against it.
+fn condition<S>(core: &Core<S>, key: &Key, only_if: &Precondition) -> Result<Condition, Written> {
+    let conflict = |current, absent| Written::new(Reply::Conflict { current }, absent);
     let current = core.view.get(key).map(|change| change.revision);
     let mut condition = Condition::None;
     match &only_if.if_none_match {
         None => {}
         Some(EntityTags::Any) => condition = Condition::Absent,
-        Some(tags) if current.is_some_and(|revision| tags.has(revision)) => return Err(current),
+        Some(tags) if current.is_some_and(|revision| tags.has(revision)) => {
+            return Err(conflict(current, true));
+        }
         Some(_) => {}
     }
     match &only_if.if_match {
         None => {}
-        Some(_) if condition == Condition::Absent => return Err(current),
+        // No key is both.
+        Some(_) if condition == Condition::Absent => return Err(conflict(current, true)),
         Some(EntityTags::Any) => condition = Condition::Present,
         // The store looks again: what was read here may have changed by then.
         Some(tags) => match current.filter(|revision| tags.has(*revision)) {
             Some(revision) => condition = Condition::Revision(revision),
-            None => return Err(current),
+            None => return Err(conflict(current, false)),
         },
     }
     Ok(condition)

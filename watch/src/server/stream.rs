@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Owner, Watcher};
-use super::delivery::{InOrder, Outgoing, Planned};
+use super::delivery::{Outgoing, Planned};
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
 use crate::log::RevisionError;
@@ -74,13 +74,13 @@ impl Feed {
                 // It has the state already.
                 Ok(at) => (at, false, None),
                 // The state is said anew, after word that it is not the old one.
-                Err(_) if watch.initial => (core.view.log().head(), true, Some(Notice::Compacted(current))),
+                Err(_) if watch.initial => (core.view.log().head(), true, Some(Notice::Restated(current))),
                 Err(error) => return Err(NoWatch::Revision(error)),
             },
         };
         initial &= watch.initial;
         let watcher = register(core, Owner::Connection(slot), watch.filter.clone(), at)?;
-        let notice = notice.filter(|notice| !initial || matches!(notice, Notice::Compacted(_)));
+        let notice = notice.filter(|notice| !initial || matches!(notice, Notice::Restated(_)));
         let initial = initial.then(|| {
             let (prefix, only) = match &watch.filter {
                 Filter::Key(key) => (Arc::from(key.as_str()), true),
@@ -161,6 +161,10 @@ impl Stream {
         self.feed.plan(core)
     }
 
+    pub(super) fn look(&self) -> Look {
+        self.feed.look
+    }
+
     pub(super) fn stop<S>(self, core: &mut Core<S>) {
         core.index.remove(self.feed.watcher);
     }
@@ -199,12 +203,18 @@ impl Connection {
             ("X-Accel-Buffering", b"no"),
         ];
         let begun = Feed::begin(core, self.slot(), &watch, look);
+        let mut retry = None;
         let (feed, notice) = match begun {
             Ok((feed, notice)) => (Some(feed), notice),
             // An EventSource gives up for ever on any status but 200: it is told on the stream.
             Err(NoWatch::Revision(_)) if hold == Hold::Events => {
                 core.metrics.compacted.inc();
                 (None, Some(Notice::Compacted(core.view.revision())))
+            }
+            Err(NoWatch::TooMany) if hold == Hold::Events => {
+                core.metrics.requests_refused.inc();
+                retry = Some(core.retry());
+                (None, None)
             }
             Err(error) => return self.refuse_watch(core, exchange, error, out, now),
         };
@@ -224,11 +234,14 @@ impl Connection {
             Look::Events { .. } => Look::Events { bare },
             _ => Look::Lines { bare },
         };
+        let mut frame = Vec::new();
         if let Some(notice) = notice {
-            let mut frame = Vec::new();
             look.put_notice(notice, &mut frame);
-            out.put(&frame);
         }
+        if let Some(retry) = retry {
+            look.put_retry(retry, &mut frame);
+        }
+        out.put(&frame);
         match feed {
             Some(feed) => {
                 self.heartbeat = now.instant + core.config.heartbeat;
@@ -274,21 +287,24 @@ impl Connection {
         now: Now,
     ) -> After {
         let Activity::Stream(Stream { feed, .. }) = &self.activity else { return After::Paused };
-        let notice = if feed.is_compacted(core) {
+        let heartbeat = self.heartbeat <= now.instant;
+        if heartbeat {
+            self.heartbeat = now.instant + core.config.heartbeat;
+        }
+        let notice = if self.outgoing.is_some() {
+            // What is said here would come before it. When it is written, it is seen what else is due.
+            return After::Paused;
+        } else if feed.is_compacted(core) {
             core.metrics.compacted.inc();
             Notice::Compacted(core.view.revision())
-        } else if self.heartbeat <= now.instant {
-            self.heartbeat = now.instant + core.config.heartbeat;
-            if !feed.is_synced(core) || self.outgoing.is_some() {
-                return After::Paused;
-            }
+        } else if heartbeat && feed.is_synced(core) {
             Notice::Bookmark(core.view.revision())
         } else {
             return After::Paused;
         };
         let mut frame = Vec::new();
         feed.look.put_notice(notice, &mut frame);
-        InOrder::new(&mut self.outgoing, out).put(&frame);
+        out.put(&frame);
         match notice {
             Notice::Compacted(_) => self.end_stream(core, out, now),
             _ => After::Paused,
@@ -333,14 +349,7 @@ impl Connection {
         let behind = core.index.get(held.watcher).and_then(|watcher| watcher.behind);
         if let Some(at) = behind {
             if at < core.view.log().floor() {
-                let Activity::Held(held) = std::mem::replace(&mut self.activity, Activity::Idle) else {
-                    return After::Paused;
-                };
-                core.index.remove(held.watcher);
-                let floor = core.view.log().floor_revision();
-                let error = NoWatch::Revision(RevisionError::Compacted { floor });
-                self.refuse_watch(core, held.exchange, error, out, now);
-                return self.after_http();
+                return self.answer_hold(core, out, now);
             }
             if held.searching {
                 match search(core, held.watcher, at) {
@@ -364,7 +373,7 @@ impl Connection {
         }
     }
 
-    /// Answers a long poll with what there is.
+    /// Answers a long poll with what there is, or with word that some of it is no longer there.
     pub(super) fn answer_hold<S: Store>(
         &mut self,
         core: &mut Core<S>,
@@ -374,6 +383,14 @@ impl Connection {
         let Activity::Held(held) = std::mem::replace(&mut self.activity, Activity::Idle) else {
             return After::Paused;
         };
+        let behind = core.index.get(held.watcher).and_then(|watcher| watcher.behind);
+        if behind.is_some_and(|at| at < core.view.log().floor()) {
+            core.index.remove(held.watcher);
+            let floor = core.view.log().floor_revision();
+            let error = NoWatch::Revision(RevisionError::Compacted { floor });
+            self.refuse_watch(core, held.exchange, error, out, now);
+            return self.after_http();
+        }
         let body = collect(core, held.watcher);
         core.index.remove(held.watcher);
         core.metrics.polls_answered.inc();

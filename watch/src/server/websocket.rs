@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Writer};
-use super::delivery::{InOrder, Outgoing, Planned};
+use super::delivery::{Outgoing, Planned};
 use super::stream::{Feed, NoWatch};
 use crate::config::Config;
 use crate::index::Filter;
@@ -29,6 +29,8 @@ pub(super) struct Socket {
     assembler: Assembler,
     /// Writes whose reply has not come.
     writes: usize,
+    /// A message that waits for the end of what is being sent; behind it none is taken.
+    parked: Option<u64>,
 }
 
 /// What a message asks for.
@@ -53,11 +55,15 @@ const COMPACTED: u16 = 4410;
 impl Socket {
     pub(super) fn new<S>(core: &Core<S>) -> Self {
         let limit = usize::try_from(core.config.websocket.message_bytes).unwrap_or(usize::MAX);
-        Self { feeds: Vec::new(), next: 0, assembler: Assembler::new(limit), writes: 0 }
+        Self { feeds: Vec::new(), next: 0, assembler: Assembler::new(limit), writes: 0, parked: None }
     }
 
     pub(super) fn has_watches(&self) -> bool {
         !self.feeds.is_empty()
+    }
+
+    pub(super) fn has_parked(&self) -> bool {
+        self.parked.is_some()
     }
 
     pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
@@ -65,14 +71,16 @@ impl Socket {
     }
 
     pub(super) fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
-        let mut result = Planned::All;
         let count = self.feeds.len();
         for step in 0..count {
             let turn = (self.next + step) % count;
             match self.feeds[turn].plan(core) {
                 Planned::All => {}
-                // The others can be delivered all the same, and this one is told when the connection is resumed.
-                Planned::Compacted => result = Planned::Compacted,
+                Planned::Compacted => {
+                    // The next plan begins, and ends, here: it is told so when nothing else is on its way.
+                    self.next = turn;
+                    return Planned::Compacted;
+                }
                 Planned::Part => {
                     self.next = turn + 1;
                     return Planned::Part;
@@ -83,7 +91,7 @@ impl Socket {
                 return Planned::Part;
             }
         }
-        result
+        Planned::All
     }
 
     /// Ends every watch.
@@ -111,9 +119,7 @@ impl Connection {
             if out.over_mark() {
                 return After::Open;
             }
-            // Both are over at some time, and then the connection is resumed or what it is being sent was written.
-            let behind = self.outgoing.as_ref().is_some_and(|outgoing| outgoing.over_mark());
-            if behind || socket.writes >= core.config.writes {
+            if socket.writes >= core.config.writes || socket.parked.is_some() {
                 return After::Paused;
             }
             let request = match machine.recv(input, out, now) {
@@ -134,8 +140,7 @@ impl Connection {
                         Ok(Some(Message::Text(text))) => parse(text, &core.config),
                         Ok(Some(Message::Binary(_))) | Err(_) => {
                             let code = CloseCode::UNSUPPORTED_DATA;
-                            let mut out = InOrder::new(&mut self.outgoing, out);
-                            let _closing = machine.close(code, "messages are text: JSON", &mut out, now);
+                            let _closing = machine.close(code, "messages are text: JSON", out, now);
                             self.stop(core);
                             continue;
                         }
@@ -146,16 +151,15 @@ impl Connection {
                 continue;
             }
             match request {
-                Ok(request) => self.serve(core, request, out),
-                Err(refused) => {
-                    say_error(machine, &refused, None, &mut InOrder::new(&mut self.outgoing, out));
-                }
+                Ok(request) => self.serve(core, request, out, now),
+                Err(refused) => say_error(machine, &refused, None, out),
             }
         }
     }
 
-    fn serve<S: Store>(&mut self, core: &mut Core<S>, request: Request, out: &mut SendQueue) {
+    fn serve<S: Store>(&mut self, core: &mut Core<S>, request: Request, out: &mut SendQueue, now: Now) {
         let slot = self.slot();
+        let (heartbeat, is_sending) = (&mut self.heartbeat, self.outgoing.is_some());
         let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
             (&mut self.protocol, &mut self.activity)
         else {
@@ -185,6 +189,9 @@ impl Connection {
                         if let Some(notice @ Notice::Compacted(_)) = notice {
                             look.put_notice(notice, &mut frames);
                         }
+                        if !socket.has_watches() {
+                            *heartbeat = now.instant + core.config.heartbeat;
+                        }
                         socket.feeds.push(feed);
                     }
                     Err(NoWatch::Revision(_)) => {
@@ -197,6 +204,8 @@ impl Connection {
                 }
                 say_frames(machine, &frames, out);
             }
+            // Nothing of the watch may follow the answer.
+            Request::Cancel { id } if is_sending => socket.parked = Some(id),
             Request::Cancel { id } => {
                 let look = Look::Messages { watch: Some(id) };
                 match socket.feeds.iter().position(|feed| feed.look == look) {
@@ -297,16 +306,15 @@ impl Connection {
         if heartbeat {
             self.heartbeat = now.instant + core.config.heartbeat;
         }
-        let busy = self.outgoing.is_some();
-        let out = &mut InOrder::new(&mut self.outgoing, out);
+        let is_sending = self.outgoing.is_some();
         let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
             (&mut self.protocol, &mut self.activity)
         else {
             return After::Abort;
         };
-        while let Some((operation, reply)) = core.writes.reply(self.id) {
+        while let Some((operation, written)) = core.writes.reply(self.id) {
             socket.writes = socket.writes.saturating_sub(1);
-            match Written::from(reply) {
+            match written {
                 Written::Done { revision, .. } => {
                     let id = operation.unwrap_or_default();
                     let message = format!("{{\"id\":{id},\"type\":\"result\",\"revision\":{revision}}}");
@@ -316,6 +324,10 @@ impl Connection {
                     say_error(machine, &Refused { id: operation, status, why: why.into() }, revision, out);
                 }
             }
+        }
+        if is_sending {
+            // What is said here would come before it. When it is written, it is seen what else is due.
+            return After::Open;
         }
         let revision = core.view.revision();
         let mut frames = Vec::new();
@@ -328,7 +340,7 @@ impl Connection {
                 close |= feed.look == Look::Messages { watch: None };
                 return false;
             }
-            if heartbeat && !busy && feed.is_synced(core) {
+            if heartbeat && feed.is_synced(core) {
                 feed.look.put_notice(Notice::Bookmark(revision), &mut frames);
             }
             true
@@ -337,24 +349,26 @@ impl Connection {
         if close {
             close_compacted(machine, out, now);
             self.stop(core);
+        } else if let Some(id) = socket.parked.take() {
+            self.serve(core, Request::Cancel { id }, out, now);
         }
         After::Open
     }
 }
 
 /// Puts a text message. A connection that closes takes none: what would be said is lost with it.
-fn say(machine: &mut Machine, text: &[u8], out: &mut impl Sink) {
+fn say(machine: &mut Machine, text: &[u8], out: &mut SendQueue) {
     let _closing = machine.send(MessageKind::Text, text, out);
 }
 
 /// Puts whole frames.
-fn say_frames(machine: &Machine, frames: &[u8], out: &mut impl Sink) {
+fn say_frames(machine: &Machine, frames: &[u8], out: &mut SendQueue) {
     if machine.may_send().is_ok() {
         out.put(frames);
     }
 }
 
-fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision>, out: &mut impl Sink) {
+fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision>, out: &mut SendQueue) {
     let mut message = b"{".to_vec();
     if let Some(id) = refused.id {
         message.extend_from_slice(format!("\"id\":{id},").as_bytes());
@@ -369,7 +383,7 @@ fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision
     say(machine, &message, out);
 }
 
-fn close_compacted(machine: &mut Machine, out: &mut impl Sink, now: Now) {
+fn close_compacted(machine: &mut Machine, out: &mut SendQueue, now: Now) {
     let code = CloseCode::new(COMPACTED).unwrap_or(CloseCode::NORMAL);
     let _closing = machine.close(code, "compacted: list again", out, now);
 }
@@ -392,7 +406,7 @@ fn list<S>(
     let mut last: Option<&Key> = None;
     let mut more = false;
     for (count, change) in items.enumerate() {
-        if count == limit || message.len() >= core.config.list_bytes {
+        if count == limit || (last.is_some() && message.len() >= core.config.list_bytes) {
             more = true;
             break;
         }
@@ -426,7 +440,7 @@ fn parse(text: &str, config: &Config) -> Result<Request, Refused> {
     request(id, &mut members, config)
         .and_then(|request| match members.keys().next() {
             None => Ok(request),
-            Some(name) => Err(format!("there is no member {name:?} here")),
+            Some(name) => Err(format!("there is no member {} here", shown(name))),
         })
         .map_err(|why| Refused { id: Some(id), status: 400, why })
 }
@@ -485,8 +499,18 @@ fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result
             };
             Request::List { id, prefix, limit, from }
         }
-        _ => return Err(format!("there is no op {operation:?}: watch, cancel, put, get, list or delete")),
+        _ => {
+            let operation = shown(&operation);
+            return Err(format!("there is no op {operation}: watch, cancel, put, get, list or delete"));
+        }
     })
+}
+
+/// What the client sent, in quotes, and not all of it: an answer is no longer because the question was.
+fn shown(text: &str) -> String {
+    const MOST: usize = 32;
+    let more = if text.chars().nth(MOST).is_some() { ".." } else { "" };
+    format!("{:?}{more}", text.chars().take(MOST).collect::<String>())
 }
 
 fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
