@@ -98,7 +98,7 @@ impl Connection {
                 self.stop(core);
                 return after;
             }
-            if self.draining && self.farewell(core).is_some_and(|at| at <= now.instant) {
+            if self.farewell(core).is_some_and(|at| at <= now.instant) {
                 self.draining = false;
                 return self.say_farewell(core, out, now);
             }
@@ -139,12 +139,10 @@ impl Connection {
                 After::Open
             }
             Protocol::Http(_) => match self.activity {
-                Activity::Idle if self.is_idle() => After::Finish,
+                Activity::Idle => After::Finish,
                 Activity::Held(_) => self.answer_hold(core, out, now),
                 Activity::Stream(_) | Activity::Hello(_) => self.end_stream(core, out, now),
-                // These come to an end by themselves, and then the connection does.
-                Activity::Idle
-                | Activity::Receiving(_)
+                Activity::Receiving(_)
                 | Activity::Writing(_)
                 | Activity::Sending(_)
                 | Activity::Count(_)
@@ -153,9 +151,9 @@ impl Connection {
         }
     }
 
-    /// Whether not even a part of a request's head came.
+    /// Whether it is between requests: not even a part of a head came, and nothing of an answer is left.
     fn is_idle(&self) -> bool {
-        matches!(&self.protocol, Protocol::Http(http) if http.is_idle())
+        matches!(&self.protocol, Protocol::Http(http) if http.is_idle()) && self.outgoing.is_none()
     }
 
     /// Whether nothing more is said of what the connection was busy with.
@@ -323,10 +321,18 @@ impl Connection {
         }
     }
 
-    /// When it is told that the server goes: at once if it is between requests, otherwise in its turn.
+    /// When it is told that the server goes: at once if it is between requests, in its turn if it is held, and not before it
+    /// has come to its end if it does so by itself. An answer whose head was sent before could not say that it is the last:
+    /// its connection is told when it is between requests.
     fn farewell<S>(&self, core: &Core<S>) -> Option<Instant> {
-        let farewells = core.farewells.filter(|_| self.draining)?;
-        Some(if self.is_idle() { Instant::START } else { farewells.at(self.id) })
+        let farewells = core.farewells?;
+        match self.activity {
+            Activity::Idle => self.is_idle().then_some(Instant::START),
+            Activity::Held(_) | Activity::Stream(_) | Activity::Hello(_) | Activity::Socket(_) => {
+                self.draining.then(|| farewells.at(self.id))
+            }
+            Activity::Receiving(_) | Activity::Writing(_) | Activity::Sending(_) | Activity::Count(_) => None,
+        }
     }
 
     /// Gives up what the connection is busy with: nothing of it will be sent any more.
