@@ -40,6 +40,17 @@ impl Connection {
         }
     }
 
+    /// The ping that was sent last is not written yet: the peer cannot have answered it, and its time to do so begins anew.
+    /// Who writes to slow readers calls this in place of [`on_deadline`](Self::on_deadline) while output waits. Returns
+    /// whether a pong is waited for.
+    pub fn postpone_pong(&mut self, now: Now) -> bool {
+        let waits = self.phase == Phase::PingSent;
+        if waits {
+            self.since = now.instant;
+        }
+        waits
+    }
+
     fn give_up(&mut self, why: Expired, out: &mut impl Sink) -> Expired {
         match why {
             Expired::PongMissing => self.put_close(Some(CloseCode::INTERNAL_ERROR), "no pong", out),

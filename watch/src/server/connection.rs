@@ -35,6 +35,8 @@ pub(super) struct Connection {
     pub(super) heartbeat: Instant,
     /// The timer fired.
     due: bool,
+    /// A WebSocket's ping stood behind other output when its pong was due.
+    ping_waited: bool,
     /// The server drains, and this connection is told so when its farewell is due.
     pub(super) draining: bool,
 }
@@ -65,6 +67,7 @@ impl Connection {
             outgoing: None,
             heartbeat: Instant::NEVER,
             due: false,
+            ping_waited: false,
             draining: false,
         }
     }
@@ -118,6 +121,14 @@ impl Connection {
                 })
             }
             Protocol::WebSocket(websocket) if websocket.deadline().is_some_and(|at| at <= now.instant) => {
+                // A reader that is slow has not seen a ping that stands behind what it reads, and after that it has the
+                // whole time again. One that reads nothing is the driver's to give up.
+                let waits = !out.is_empty() || self.outgoing.is_some();
+                if (waits || self.ping_waited) && websocket.postpone_pong(now) {
+                    self.ping_waited = waits;
+                    return None;
+                }
+                self.ping_waited = false;
                 websocket.on_deadline(out, now).map(|expired| match expired {
                     // It did not answer: it will not read a farewell to its end either.
                     websocket::Expired::CloseMissing => After::Abort,

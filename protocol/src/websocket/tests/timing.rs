@@ -37,6 +37,20 @@ fn row_timers_a_silent_peer_is_pinged_and_then_given_up() {
 }
 
 #[test]
+fn a_pong_is_not_missed_while_the_ping_waits_to_be_written() {
+    for role in BOTH {
+        let mut caller = caller(role, Config::default());
+        assert!(!caller.connection.postpone_pong(at(20)), "no ping was sent");
+        fire(&mut caller, at(32));
+        assert!(caller.connection.postpone_pong(at(52)));
+        assert_eq!(caller.connection.deadline(), Some(at(72).instant));
+        assert_eq!(fire(&mut caller, at(71)), (None, vec![]));
+        assert_eq!(fire(&mut caller, at(72)).0, Some(Expired::PongMissing));
+        assert!(!caller.connection.postpone_pong(at(73)), "it is given up");
+    }
+}
+
+#[test]
 fn row_timers_anything_heard_is_a_sign_of_life() {
     for role in BOTH {
         let message = frame(role, MORE, Opcode::Binary, &[1; 100]);
