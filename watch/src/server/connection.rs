@@ -35,8 +35,17 @@ pub(super) struct Connection {
     pub(super) heartbeat: Instant,
     /// The timer fired.
     due: bool,
-    /// The server drains, and this connection is told so when its farewell is due.
-    pub(super) draining: bool,
+    pub(super) leaving: Leaving,
+}
+
+/// Whether the server drains, as far as a connection is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    No,
+    /// It is told so when its farewell is due.
+    Untold,
+    /// It ends with what it is busy with.
+    Told,
 }
 
 pub(super) enum Protocol {
@@ -65,7 +74,7 @@ impl Connection {
             outgoing: None,
             heartbeat: Instant::NEVER,
             due: false,
-            draining: false,
+            leaving: Leaving::No,
         }
     }
 
@@ -98,8 +107,9 @@ impl Connection {
                 self.stop(core);
                 return after;
             }
-            if self.draining && core.farewells.is_some_and(|farewells| farewells.at(self.id) <= now.instant) {
-                self.draining = false;
+            let farewell = core.farewells.filter(|_| self.leaving == Leaving::Untold);
+            if farewell.is_some_and(|farewells| farewells.at(self.id) <= now.instant) {
+                self.leaving = Leaving::Told;
                 return self.say_farewell(core, out, now);
             }
         }
@@ -139,7 +149,6 @@ impl Connection {
                 After::Open
             }
             Protocol::Http(_) => match self.activity {
-                Activity::Idle if self.is_idle() => After::Finish,
                 Activity::Held(_) => self.answer_hold(core, out, now),
                 Activity::Stream(_) | Activity::Hello(_) => self.end_stream(core, out, now),
                 // These come to an end by themselves, and then the connection does.
@@ -151,11 +160,6 @@ impl Connection {
                 | Activity::Socket(_) => self.after_http(),
             },
         }
-    }
-
-    /// Whether not even a part of a request's head came.
-    fn is_idle(&self) -> bool {
-        matches!(&self.protocol, Protocol::Http(http) if http.is_idle())
     }
 
     /// Whether nothing more is said of what the connection was busy with.
@@ -282,6 +286,8 @@ impl Connection {
             (Protocol::Http(http), Activity::Idle) => match http.disposition() {
                 // A frame of the stream before is not written to its end: what is asked next might be lent into it.
                 Disposition::Open if self.outgoing.is_some() => After::Paused,
+                // Nor is another request taken, of which no part is here.
+                Disposition::Open if self.leaving == Leaving::Told && http.is_idle() => After::Finish,
                 Disposition::Open | Disposition::Upgraded => After::Open,
                 Disposition::Finish => After::Finish,
                 Disposition::Abort => After::Abort,
@@ -298,7 +304,7 @@ impl Connection {
 
     /// The server drains: no request after this one, and a farewell in its time.
     pub(super) fn drain(&mut self) {
-        self.draining = true;
+        self.leaving = Leaving::Untold;
         if let Protocol::Http(http) = &mut self.protocol {
             http.close_after_this();
         }
@@ -317,7 +323,7 @@ impl Connection {
             Activity::Count(count) => Some(count.next),
             _ => None,
         };
-        let farewell = core.farewells.filter(|_| self.draining).map(|farewells| farewells.at(self.id));
+        let farewell = core.farewells.filter(|_| self.leaving == Leaving::Untold).map(|farewells| farewells.at(self.id));
         match earliest(earliest(protocol, activity), farewell) {
             Some(at) => core.timers.set(self.id.slot(), at),
             None => core.timers.cancel(self.id.slot()),
