@@ -113,6 +113,10 @@ impl Connection {
                 return self.say_farewell(core, out, now);
             }
         }
+        self.go_on(core, out, now)
+    }
+
+    fn go_on<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
         match self.protocol {
             Protocol::Http(_) => self.resume_http(core, out, now),
             Protocol::WebSocket(_) => self.resume_websocket(core, out, now),
@@ -140,6 +144,8 @@ impl Connection {
 
     /// What is due is told to the peer in a way that its protocol has for it.
     fn say_farewell<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
+        // There may be more than the time that it was made ready for.
+        let after = self.go_on(core, out, now);
         match &mut self.protocol {
             Protocol::WebSocket(websocket) => {
                 // Refused only if it closes already.
@@ -157,7 +163,7 @@ impl Connection {
                 | Activity::Writing(_)
                 | Activity::Sending(_)
                 | Activity::Count(_)
-                | Activity::Socket(_) => self.after_http(),
+                | Activity::Socket(_) => after,
             },
         }
     }

@@ -45,7 +45,7 @@ fn an_idle_connection_is_ended_and_a_request_under_way_is_answered() {
         }
     });
     let left: Vec<_> = clients.iter().filter(|client| !client.is_closed()).map(Client::number).collect();
-    assert!(took < Duration::from_secs(9), "{took:?}, {left:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}, {left:?} {:?} {}", came(upload), upload.is_ended());
     assert!(heads[0].ends_with("ok\n") && came(idle).is_empty() && idle.is_ended());
     let poll = came(poll);
     assert!(poll.contains("\r\nConnection: close\r\n") && poll.ends_with("{\"revision\":100,\"events\":[]}\n"), "{poll}");
