@@ -37,8 +37,17 @@ pub(super) struct Connection {
     due: bool,
     /// A WebSocket's ping stood behind other output when its pong was due.
     ping_waited: bool,
-    /// The server drains, and this connection is told so when its farewell is due.
-    pub(super) draining: bool,
+    pub(super) leaving: Leaving,
+}
+
+/// Whether the server drains, as far as a connection is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaving {
+    No,
+    /// It is told so when its farewell is due.
+    Untold,
+    /// It ends with what it is busy with.
+    Told,
 }
 
 pub(super) enum Protocol {
@@ -68,7 +77,7 @@ impl Connection {
             heartbeat: Instant::NEVER,
             due: false,
             ping_waited: false,
-            draining: false,
+            leaving: Leaving::No,
         }
     }
 
@@ -101,11 +110,16 @@ impl Connection {
                 self.stop(core);
                 return after;
             }
-            if self.farewell(core).is_some_and(|at| at <= now.instant) {
-                self.draining = false;
+            let farewell = core.farewells.filter(|_| self.leaving == Leaving::Untold);
+            if farewell.is_some_and(|farewells| farewells.at(self.id) <= now.instant) {
+                self.leaving = Leaving::Told;
                 return self.say_farewell(core, out, now);
             }
         }
+        self.go_on(core, out, now)
+    }
+
+    fn go_on<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
         match self.protocol {
             Protocol::Http(_) => self.resume_http(core, out, now),
             Protocol::WebSocket(_) => self.resume_websocket(core, out, now),
@@ -141,6 +155,8 @@ impl Connection {
 
     /// What is due is told to the peer in a way that its protocol has for it.
     fn say_farewell<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
+        // There may be more than the time that it was made ready for.
+        let after = self.go_on(core, out, now);
         match &mut self.protocol {
             Protocol::WebSocket(websocket) => {
                 // Refused only if it closes already.
@@ -150,21 +166,17 @@ impl Connection {
                 After::Open
             }
             Protocol::Http(_) => match self.activity {
-                Activity::Idle => After::Finish,
                 Activity::Held(_) => self.answer_hold(core, out, now),
                 Activity::Stream(_) | Activity::Hello(_) => self.end_stream(core, out, now),
-                Activity::Receiving(_)
+                // These come to an end by themselves, and then the connection does.
+                Activity::Idle
+                | Activity::Receiving(_)
                 | Activity::Writing(_)
                 | Activity::Sending(_)
                 | Activity::Count(_)
-                | Activity::Socket(_) => self.after_http(),
+                | Activity::Socket(_) => after,
             },
         }
-    }
-
-    /// Whether it is between requests: not even a part of a head came, and nothing of an answer is left.
-    fn is_idle(&self) -> bool {
-        matches!(&self.protocol, Protocol::Http(http) if http.is_idle()) && self.outgoing.is_none()
     }
 
     /// Whether nothing more is said of what the connection was busy with.
@@ -291,6 +303,8 @@ impl Connection {
             (Protocol::Http(http), Activity::Idle) => match http.disposition() {
                 // A frame of the stream before is not written to its end: what is asked next might be lent into it.
                 Disposition::Open if self.outgoing.is_some() => After::Paused,
+                // Nor is another request taken, of which no part is here.
+                Disposition::Open if self.leaving == Leaving::Told && http.is_idle() => After::Finish,
                 Disposition::Open | Disposition::Upgraded => After::Open,
                 Disposition::Finish => After::Finish,
                 Disposition::Abort => After::Abort,
@@ -307,7 +321,7 @@ impl Connection {
 
     /// The server drains: no request after this one, and a farewell in its time.
     pub(super) fn drain(&mut self) {
-        self.draining = true;
+        self.leaving = Leaving::Untold;
         if let Protocol::Http(http) = &mut self.protocol {
             http.close_after_this();
         }
@@ -326,23 +340,11 @@ impl Connection {
             Activity::Count(count) => Some(count.next),
             _ => None,
         };
-        match earliest(earliest(protocol, activity), self.farewell(core)) {
+        let farewell =
+            core.farewells.filter(|_| self.leaving == Leaving::Untold).map(|farewells| farewells.at(self.id));
+        match earliest(earliest(protocol, activity), farewell) {
             Some(at) => core.timers.set(self.id.slot(), at),
             None => core.timers.cancel(self.id.slot()),
-        }
-    }
-
-    /// When it is told that the server goes: at once if it is between requests, in its turn if it is held, and not before it
-    /// has come to its end if it does so by itself. An answer whose head was sent before could not say that it is the last:
-    /// its connection is told when it is between requests.
-    fn farewell<S>(&self, core: &Core<S>) -> Option<Instant> {
-        let farewells = core.farewells?;
-        match self.activity {
-            Activity::Idle => self.is_idle().then_some(Instant::START),
-            Activity::Held(_) | Activity::Stream(_) | Activity::Hello(_) | Activity::Socket(_) => {
-                self.draining.then(|| farewells.at(self.id))
-            }
-            Activity::Receiving(_) | Activity::Writing(_) | Activity::Sending(_) | Activity::Count(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, ResponseHead, StatusCode};
 use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
 
-use super::connection::{Activity, Connection, Protocol};
+use super::connection::{Activity, Connection, Leaving, Protocol};
 use super::core::{Core, Writer};
 use super::delivery::Outgoing;
 use super::metrics::Levels;
@@ -108,7 +108,9 @@ impl Connection {
                 Ok(Event::EndOfRequest) => {
                     if let Some(Receiving { exchange, call, body }) = receiving.take() {
                         // What begins after the farewell has one of its own.
-                        self.draining |= core.farewells.is_some();
+                        if self.leaving == Leaving::Told {
+                            self.leaving = Leaving::Untold;
+                        }
                         self.execute(core, exchange, call, body, out, now);
                     }
                 }

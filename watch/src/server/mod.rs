@@ -158,7 +158,7 @@ impl<S: Store> Server for WatchServer<S> {
         after
     }
 
-    fn next_ready(&mut self, _: Now) -> Option<ConnectionId> {
+    fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
         loop {
             while let Some(slot) = self.core.ready.pop() {
                 match self.connections.get(slot as usize) {
@@ -166,10 +166,16 @@ impl<S: Store> Server for WatchServer<S> {
                     _ => self.core.writes.forget(slot),
                 }
             }
-            if !self.core.settle() {
-                self.core.view.drop_encodings();
-                return None;
+            if self.core.settle() {
+                continue;
             }
+            // A timer that was set in this turn, after a time with none, may stand in a slot of the past: it is moved.
+            if self.deadline().is_some_and(|at| at <= now.instant) {
+                self.on_deadline(now);
+                continue;
+            }
+            self.core.view.drop_encodings();
+            return None;
         }
     }
 

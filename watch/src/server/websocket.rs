@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
     Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind,
 };
-use keepwatch_protocol::{After, Input, Now, SendQueue, Sink};
+use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
 use serde_json::{Map, Value};
 
 use super::connection::{Activity, Connection, Protocol};
@@ -51,6 +51,8 @@ struct Refused {
 
 /// The close code of a watch that came from the URL, when its revision is compacted.
 const COMPACTED: u16 = 4410;
+/// The opcode of a Close frame (RFC 6455 section 5.2).
+const CLOSE: u8 = 8;
 
 impl Socket {
     pub(super) fn new<S>(core: &Core<S>) -> Self {
@@ -122,6 +124,15 @@ impl Connection {
             if socket.writes >= core.config.writes || socket.parked.is_some() {
                 return After::Paused;
             }
+            // Behind a Close nothing can be said: the answers that are owed come first. (If this is no head of a frame, they
+            // come a little earlier than they would.)
+            if socket.writes > 0 && input.bytes().first().is_some_and(|byte| byte & 0xf == CLOSE) {
+                core.settle();
+                say_replies(core, self.id, machine, socket, out);
+                if socket.writes > 0 {
+                    return After::Paused;
+                }
+            }
             let request = match machine.recv(input, out, now) {
                 Ok(Event::NeedMore) => return After::Open,
                 Ok(Event::Ping(_) | Event::Pong(_)) => continue,
@@ -168,6 +179,7 @@ impl Connection {
         match request {
             Request::Watch { id, watch } => {
                 core.settle();
+                say_replies(core, self.id, machine, socket, out);
                 let look = Look::Messages { watch: Some(id) };
                 let refuse = |status, why: &str| Refused { id: Some(id), status, why: why.into() };
                 if socket.feeds.iter().any(|feed| feed.look == look) {
@@ -232,6 +244,7 @@ impl Connection {
             }
             Request::Get { id, key } => {
                 core.settle();
+                say_replies(core, self.id, machine, socket, out);
                 match core.view.get(&key) {
                     Some(change) => {
                         let mut message = result(id);
@@ -246,6 +259,7 @@ impl Connection {
             }
             Request::List { id, prefix, limit, from } => {
                 core.settle();
+                say_replies(core, self.id, machine, socket, out);
                 let at = from.as_ref().map_or(core.view.revision(), |from| from.at);
                 let after = from.as_ref().map(|from| from.after.as_str());
                 match list(core, &prefix, after, at, limit, result(id)) {
@@ -312,19 +326,7 @@ impl Connection {
         else {
             return After::Abort;
         };
-        while let Some((operation, written)) = core.writes.reply(self.id) {
-            socket.writes = socket.writes.saturating_sub(1);
-            match written {
-                Written::Done { revision, .. } => {
-                    let id = operation.unwrap_or_default();
-                    let message = format!("{{\"id\":{id},\"type\":\"result\",\"revision\":{revision}}}");
-                    say(machine, message.as_bytes(), out);
-                }
-                Written::Refused { status, why, revision } => {
-                    say_error(machine, &Refused { id: operation, status, why: why.into() }, revision, out);
-                }
-            }
-        }
+        say_replies(core, self.id, machine, socket, out);
         if is_sending {
             // What is said here would come before it. When it is written, it is seen what else is due.
             return After::Open;
@@ -353,6 +355,29 @@ impl Connection {
             self.serve(core, Request::Cancel { id }, out, now);
         }
         After::Open
+    }
+}
+
+/// Says what became of writes, as far as it is known.
+fn say_replies<S>(
+    core: &mut Core<S>,
+    connection: ConnectionId,
+    machine: &mut Machine,
+    socket: &mut Socket,
+    out: &mut SendQueue,
+) {
+    while let Some((operation, written)) = core.writes.reply(connection) {
+        socket.writes = socket.writes.saturating_sub(1);
+        match written {
+            Written::Done { revision, .. } => {
+                let id = operation.unwrap_or_default();
+                let message = format!("{{\"id\":{id},\"type\":\"result\",\"revision\":{revision}}}");
+                say(machine, message.as_bytes(), out);
+            }
+            Written::Refused { status, why, revision } => {
+                say_error(machine, &Refused { id: operation, status, why: why.into() }, revision, out);
+            }
+        }
     }
 }
 

@@ -1,0 +1,14 @@
+//! The watch server in memory and in virtual time: what it says on every route and transport, byte for byte, and what it
+//! does to readers that are slow, gone or hostile.
+
+#![expect(clippy::unwrap_used, reason = "the whole crate is a test")]
+
+mod delivery;
+mod drain;
+mod http;
+mod machines;
+mod polls;
+mod process;
+mod socket;
+mod streams;
+mod support;

@@ -1,0 +1,174 @@
+//! Long polls: held, coalesced, cut, abandoned.
+
+use std::time::Duration;
+
+use keepwatch_sim::{Conversation, Sim};
+use keepwatch_watch::{Config, WatchServer};
+
+use crate::support::{
+    config, get, json, keeping, level, nothing_is_left, put, server, talk, talk_in_process,
+};
+
+fn answer(body: &str) -> String {
+    json("200 OK", "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n", body)
+}
+
+fn put_event(key: &str, revision: u64, value: &str) -> String {
+    format!(
+        r#"{{"type":"put","key":"{key}","revision":{revision},"createRevision":{revision},"value":"{value}"}}"#
+    )
+}
+
+/// How long a poll of this kind is held when nothing happens.
+fn held(config: Config, target: &str) -> Duration {
+    let mut sim = Sim::new(server(config).0);
+    let client = sim.connect();
+    client.send(get(target));
+    let answered = |_: &Sim<WatchServer>| client.received() > 0;
+    sim.run_until(answered, Duration::from_secs(3600)).unwrap()
+}
+
+#[test]
+fn a_poll_is_held_for_its_time_less_a_jitter() {
+    for (target, most) in [
+        ("/v1/watch?prefix=&wait=10s", 10_000),
+        ("/v1/watch?prefix=", 60_000),
+        ("/v1/watch?prefix=&wait=2m", 60_000),
+        ("/v1/watch?prefix=&wait=99999999999999999999m", 60_000),
+        ("/v1/watch?prefix=&wait=100ms", 100),
+    ] {
+        let held = held(Config::default(), target).as_millis();
+        // The wheel's resolution on top.
+        assert!(held >= most * 9 / 10 && held <= most + 4, "{target}: {held}");
+    }
+}
+
+#[test]
+fn a_poll_without_a_wait_is_answered_at_once() {
+    talk(Config::default())
+        .client(get("/v1/watch?prefix=&wait=0s"))
+        .server(answer(r#"{"revision":100,"events":[]}"#))
+        .client(get("/v1/watch?prefix=&wait=0ms&since=100"))
+        .server(answer(r#"{"revision":100,"events":[]}"#))
+        .end();
+}
+
+#[test]
+fn a_burst_is_one_answer() {
+    let (conversation, handle) = talk_in_process(Config::default());
+    let first = put_event("a", 101, "1");
+    let second = put_event("b", 102, "2");
+    let mut sim = conversation
+        .client(get("/v1/watch?prefix="))
+        .with(|sim, _| {
+            put(sim, &handle, "a", "1");
+        })
+        .silence()
+        .wait(Duration::from_millis(2))
+        .with(|sim, _| {
+            put(sim, &handle, "b", "2");
+        })
+        .wait(Duration::from_millis(10))
+        .server(answer(&format!("{{\"revision\":102,\"events\":[{first},{second}]}}")))
+        .client_ends()
+        .server_closes()
+        .end();
+    nothing_is_left(&mut sim);
+}
+
+#[test]
+fn what_happened_before_the_poll_is_answered_at_once() {
+    let (conversation, handle) = talk_in_process(Config::default());
+    let first = put_event("a", 101, "1");
+    conversation
+        .with(|sim, _| {
+            put(sim, &handle, "a", "1");
+            put(sim, &handle, "b", "2");
+        })
+        .client(get("/v1/watch?key=a&since=100"))
+        .server(answer(&format!("{{\"revision\":102,\"events\":[{first}]}}")))
+        .client(get("/v1/watch?key=a&since=101&wait=0s"))
+        .server(answer(r#"{"revision":102,"events":[]}"#))
+        .end();
+}
+
+#[test]
+fn a_poll_that_hangs_up_is_forgotten_at_once() {
+    let mut sim = talk(Config::default())
+        .client(get("/v1/watch?prefix="))
+        .with(|sim, _| assert_eq!(level(sim, "keepwatch_watchers"), 1))
+        .client_ends()
+        .server_closes()
+        .speaker("second")
+        .client(get("/v1/watch?prefix="))
+        .client_resets()
+        .end();
+    nothing_is_left(&mut sim);
+}
+
+#[test]
+fn a_poll_from_a_revision_that_is_gone_or_not_reached_is_410() {
+    let gone = |why: &str| {
+        json("410 Gone", "Cache-Control: no-store\r\n", &format!("{{\"error\":\"{why}\",\"revision\":103}}"))
+    };
+    let (conversation, handle) = talk_in_process(keeping(1));
+    conversation
+        .with(|sim, _| {
+            for value in ["1", "2", "3"] {
+                put(sim, &handle, "a", value);
+            }
+        })
+        .client(get("/v1/watch?prefix=&since=101"))
+        .server(gone("the changes before revision 102 are no longer kept"))
+        .client(get("/v1/watch?prefix=&since=104"))
+        .server(gone("the newest revision is 103"))
+        .end();
+}
+
+/// While it coalesces, more changes come than the log keeps.
+fn overrun(config: Config) -> Conversation<WatchServer> {
+    let (conversation, handle) = talk_in_process(config);
+    conversation.client(get("/v1/watch?prefix=")).with(|sim, _| {
+        for value in ["1", "2", "3"] {
+            put(sim, &handle, "a", value);
+        }
+    })
+}
+
+#[test]
+fn a_poll_never_hides_that_changes_are_missing() {
+    let gone = "HTTP/1.1 410 Gone\r\n*\r\n*\r\n*\r\n*\r\n*\r\n{\"error\":\"the changes before revision 102 are no longer kept\",\"revision\":103}\n";
+    let at_once = gone.replacen("*\r\n*\r\n*\r\n*\r\n*\r\n", "*\r\n*\r\n*\r\n*\r\n\r\n", 1);
+    overrun(keeping(1)).wait(Duration::from_millis(10)).server(at_once).end();
+    // The farewell comes before the burst is over.
+    let patient = config(|config| {
+        config.log = keeping(1).log;
+        config.coalesce = Duration::from_secs(10);
+    });
+    overrun(patient)
+        .with(|sim, _| {
+            sim.drain(Duration::from_secs(1)).unwrap_or_default();
+        })
+        .server(gone.replacen(
+            "*\r\n*\r\n*\r\n*\r\n*\r\n",
+            "*\r\n*\r\n*\r\n*\r\nConnection: close\r\n\r\n",
+            1,
+        ))
+        .server_ends()
+        .end();
+}
+
+#[test]
+fn an_answer_that_is_cut_goes_on_from_its_revision() {
+    let (conversation, handle) = talk_in_process(config(|config| config.poll_bytes = 1));
+    conversation
+        .with(|sim, _| {
+            put(sim, &handle, "a", "1");
+            put(sim, &handle, "a", "2");
+        })
+        .client(get("/v1/watch?prefix=&since=100"))
+        .server(answer(&format!("{{\"revision\":101,\"events\":[{}]}}", put_event("a", 101, "1"))))
+        .client(get("/v1/watch?prefix=&since=101"))
+        .server(answer(r#"{"revision":102,"events":[{"type":"put","key":"a","revision":102,"createRevision":101,"value":"2"}]}"#))
+        .end();
+}
