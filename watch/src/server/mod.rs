@@ -63,18 +63,16 @@ impl Shared {
         Self { config, store, room: Room::default(), encodings: (encodings, surfaces) }
     }
 
-    /// A machine, and the handle to publish and watch through it from the same process. `seed` is entropy for the spread of
-    /// timers: another for each machine.
+    /// A machine over the store in memory, and the handle to publish and watch through it from the same process. `seed` is
+    /// entropy for the spread of timers: another for each machine.
     pub fn machine(&self, seed: u64) -> (WatchServer, Handle) {
+        self.machine_over(self.store.machine(), seed)
+    }
+
+    /// The same over a store of the embedder's own. Machines that are to see each other's writes share what is behind it.
+    pub fn machine_over<S: Store>(&self, store: S, seed: u64) -> (WatchServer<S>, Handle) {
         let (handle, queue) = Handle::new();
-        let core = Core::new(
-            self.config.clone(),
-            self.store.machine(),
-            self.encodings.clone(),
-            &self.room,
-            queue,
-            seed,
-        );
+        let core = Core::new(self.config.clone(), store, self.encodings.clone(), &self.room, queue, seed);
         (WatchServer { connections: Vec::new(), count: 0, core }, handle)
     }
 }
