@@ -263,7 +263,9 @@ impl ClientConnection {
     fn head_came<'b>(&mut self, head: Response<'b>, now: Now) -> Result<ClientEvent<'b>, Failure> {
         let facts = *head.facts();
         self.peer = facts.version;
-        if facts.says_close {
+        if facts.body == ResponseBody::UntilClose {
+            self.set_last(NotReusable::CloseDelimited);
+        } else if facts.says_close {
             self.set_last(NotReusable::ResponseSaidClose);
         } else if !facts.persistent {
             self.set_last(NotReusable::Http10);
@@ -300,10 +302,7 @@ impl ClientConnection {
             ResponseBody::None | ResponseBody::Length(0) => self.response_ended(true),
             ResponseBody::Length(want) => self.reading = Reading::Length { left: want, want },
             ResponseBody::Chunked => self.reading = Reading::Chunked(Decoder::new()),
-            ResponseBody::UntilClose => {
-                self.set_last(NotReusable::CloseDelimited);
-                self.reading = Reading::UntilClose { got: 0 };
-            }
+            ResponseBody::UntilClose => self.reading = Reading::UntilClose { got: 0 },
         }
         if !matches!(self.reading, Reading::Ended { .. }) {
             self.await_body(now);
@@ -421,6 +420,7 @@ impl ClientConnection {
             self.close(reason);
         } else {
             self.phase = Phase::Idle;
+            self.asked = Asked::default();
             self.reading = Reading::HEAD;
             self.deadline = Instant::NEVER;
         }
