@@ -61,8 +61,8 @@ faults! {
     BareLf: BAD_REQUEST "a line must end with CR LF";
     /// A CR is not followed by LF.
     BareCr: BAD_REQUEST "CR without LF";
-    /// Too many empty lines before a request line.
-    EmptyLines: BAD_REQUEST "too many empty lines before the request";
+    /// Over [`leading_empty_lines`](super::Limits::leading_empty_lines).
+    EmptyLines: BAD_REQUEST "too many empty lines before the head";
     /// A field line has no valid name, or no colon (RFC 9110 section 5.1).
     FieldName: BAD_REQUEST "malformed field name";
     /// Whitespace between a field's name and the colon (RFC 9112 section 5.1).
@@ -93,7 +93,7 @@ faults! {
     /// Over [`target_bytes`](super::Limits::target_bytes).
     TargetTooLong: URI_TOO_LONG "request target too long";
     /// Over [`head_bytes`](super::Limits::head_bytes).
-    HeadTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "request head too large";
+    HeadTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "head too large";
     /// Over [`field_bytes`](super::Limits::field_bytes).
     FieldTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "field line too large";
     /// Over [`fields`](super::Limits::fields).

@@ -364,18 +364,15 @@ impl ClientConnection {
         }
     }
 
-    /// The response is told, and the request is still being sent.
-    fn read_behind<'b>(&mut self, input: &mut Input<'b>) -> Result<ClientEvent<'b>, Failure> {
-        while input.bytes().starts_with(b"\r\n") {
-            input.take(2);
-        }
+    /// The response is told, and the request is still being sent. An empty line too much stays until that is over.
+    fn read_behind<'b>(&mut self, input: &Input<'_>) -> Result<ClientEvent<'b>, Failure> {
         match input.bytes() {
-            [] | [b'\r'] if input.hung_up() => {
+            [] | [b'\r'] | [b'\r', b'\n'] if input.hung_up() => {
                 self.abandoned();
                 self.close(NotReusable::HungUp);
                 Ok(ClientEvent::Closed)
             }
-            [] | [b'\r'] => Ok(ClientEvent::NeedMore),
+            [] | [b'\r'] | [b'\r', b'\n'] => Ok(ClientEvent::NeedMore),
             [..] => Err(Failure::Unsolicited),
         }
     }

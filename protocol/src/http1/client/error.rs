@@ -71,7 +71,7 @@ impl fmt::Display for Failure {
             Self::Unsolicited => "bytes that no request asked for",
             Self::UnexpectedUpgrade => "an upgrade that was not offered",
             Self::TooManyInterim => "too many interim responses",
-            Self::TimedOut(ClientTimer::Continue | ClientTimer::FirstByte) => "no response came in time",
+            Self::TimedOut(ClientTimer::FirstByte) => "no response came in time",
             Self::TimedOut(ClientTimer::Head) => "the response head took too long",
             Self::TimedOut(ClientTimer::Body) => "the response content took too long",
         })

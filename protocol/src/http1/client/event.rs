@@ -58,11 +58,9 @@ pub enum ClientExpired {
     Failed(ClientError),
 }
 
-/// What a client waits for.
+/// What a client waits for, and fails without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ClientTimer {
-    /// `100 Continue`.
-    Continue,
     /// The first byte of a response.
     FirstByte,
     /// The rest of a head.

@@ -119,6 +119,8 @@ fn row_4_10_a_request_that_is_given_up_ends_the_connection() {
 fn nothing_follows_an_early_response() {
     for (behind, ends, outcome) in [
         ("\r\n", false, Ok(vec![])),
+        ("\r\n", true, Ok(vec!["closed".to_string()])),
+        ("\r\n\r\n", false, Err(Failure::Unsolicited)),
         ("x", false, Err(Failure::Unsolicited)),
         ("HTTP/1.1 200 OK\r\n", false, Err(Failure::Unsolicited)),
         ("", true, Ok(vec!["closed".to_string()])),

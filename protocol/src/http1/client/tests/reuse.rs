@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_connection_is_small() {
-    assert!(size_of::<ClientConnection>() <= 112, "{}", size_of::<ClientConnection>());
+    assert!(size_of::<ClientConnection>() <= 88, "{}", size_of::<ClientConnection>());
     assert_eq!(size_of::<RequestTx>(), 16);
 }
 
