@@ -10,12 +10,14 @@
 //! ```
 //!
 //! Nothing here is lenient, as every lenience has let two servers see different ends of a message: sizes are hex digits
-//! and nothing else, lines end with CR LF, and extensions that nobody reads are still checked.
+//! and nothing else, lines end with CR LF, and extensions that nobody reads are still checked. Only a client lets spaces
+//! after a size pass, which several servers send and which move no border.
 
 use super::config::Limits;
 use super::error::Fault;
 use super::fields::Fields;
-use super::scan::{Scan, SectionLimits, TOKEN, VALUE, is};
+use super::mend::{mend, without_last_line};
+use super::scan::{Scan, SectionKind, SectionLimits, TOKEN, Tolerance, VALUE, is};
 use crate::input::Input;
 
 /// Framing that may come whatever the payload.
@@ -82,7 +84,9 @@ enum State {
 /// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, RFC 9112 section 7.1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// In whitespace before a semicolon that has to come.
+    /// In whitespace after the size, before a semicolon that has to come.
+    AfterSize,
+    /// In whitespace after a value, before a semicolon that has to come.
     BeforeSemicolon,
     BeforeName,
     Name,
@@ -122,9 +126,24 @@ impl Decoder {
     /// Takes what can be taken. Of many small chunks the payloads are moved together, within the bytes that are taken,
     /// and given as one. After a fault the decoder is of no further use.
     pub fn decode<'b>(&mut self, input: &mut Input<'b>, limits: &Limits) -> Result<Chunk<'b>, Fault> {
+        self.decode_with(input, limits, Tolerance::NONE)
+    }
+
+    /// Whether nothing came behind the last chunk, not even the line that ends the body.
+    pub(super) fn lacks_last_line(&self) -> bool {
+        matches!(&self.state, State::Trailers(scan) if scan.is_fresh())
+    }
+
+    /// The same, and some things are let pass.
+    pub(super) fn decode_with<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        limits: &Limits,
+        tolerance: Tolerance,
+    ) -> Result<Chunk<'b>, Fault> {
         match &mut self.state {
             State::Done => return Ok(Chunk::End),
-            State::Trailers(_) => return self.trailers(input, limits),
+            State::Trailers(_) => return self.trailers(input, limits, tolerance),
             _ => {}
         }
         // Pieces of payload, and how far the bytes are understood.
@@ -148,7 +167,7 @@ impl Decoder {
                 behind_last_piece = (self.clone(), at);
                 continue;
             }
-            match self.framing(byte, limits) {
+            match self.framing(byte, limits, tolerance) {
                 Ok(()) => at += 1,
                 Err(fault) if count == 0 => return Err(fault),
                 // What came before is good and is given first, as it would be had it come alone.
@@ -164,7 +183,7 @@ impl Decoder {
         let taken = input.take(at);
         if count == 0 {
             return match self.state {
-                State::Trailers(_) => self.trailers(input, limits),
+                State::Trailers(_) => self.trailers(input, limits, tolerance),
                 _ => Ok(Chunk::NeedMore),
             };
         }
@@ -172,7 +191,7 @@ impl Decoder {
     }
 
     /// One byte that is not payload.
-    fn framing(&mut self, byte: u8, limits: &Limits) -> Result<(), Fault> {
+    fn framing(&mut self, byte: u8, limits: &Limits, tolerance: Tolerance) -> Result<(), Fault> {
         self.overhead = self.overhead.saturating_add(1);
         if u64::from(self.overhead) > FREE_OVERHEAD {
             let most = self.payload.saturating_mul(u64::from(limits.chunk_overhead));
@@ -189,10 +208,15 @@ impl Decoder {
                 }
                 (None, b'\r') if digits > 0 => State::SizeLf { size },
                 (None, b';' | b' ' | b'\t') if digits > 0 => {
-                    self.extension(size, 0, Part::BeforeSemicolon, byte, limits)?
+                    self.extension(size, 0, Part::AfterSize, byte, limits)?
                 }
                 _ => return Err(Fault::ChunkSize),
             },
+            State::Extension { size, part: Part::AfterSize, .. }
+                if byte == b'\r' && tolerance.space_after_size =>
+            {
+                State::SizeLf { size }
+            }
             State::Extension { size, bytes, part } => self.extension(size, bytes, part, byte, limits)?,
             State::SizeLf { .. } if byte != b'\n' => return Err(Fault::ChunkSize),
             State::SizeLf { size: 0 } => State::Trailers(Scan::trailers()),
@@ -222,11 +246,10 @@ impl Decoder {
     ) -> Result<State, Fault> {
         let part = match (part, byte) {
             (Part::Name | Part::Token | Part::AfterQuoted, b'\r') => return Ok(State::SizeLf { size }),
+            (Part::AfterSize, b' ' | b'\t') => Part::AfterSize,
             (Part::BeforeSemicolon, b' ' | b'\t') => Part::BeforeSemicolon,
-            (
-                Part::BeforeSemicolon | Part::Name | Part::AfterName | Part::Token | Part::AfterQuoted,
-                b';',
-            ) => Part::BeforeName,
+            (Part::AfterSize | Part::BeforeSemicolon, b';') => Part::BeforeName,
+            (Part::Name | Part::AfterName | Part::Token | Part::AfterQuoted, b';') => Part::BeforeName,
             (Part::BeforeName, b' ' | b'\t') => Part::BeforeName,
             (Part::BeforeName | Part::Name, _) if is(TOKEN, byte) => Part::Name,
             (Part::Name | Part::AfterName, b' ' | b'\t') => Part::AfterName,
@@ -248,7 +271,12 @@ impl Decoder {
         Ok(State::Extension { size, bytes, part })
     }
 
-    fn trailers<'b>(&mut self, input: &mut Input<'b>, limits: &Limits) -> Result<Chunk<'b>, Fault> {
+    fn trailers<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        limits: &Limits,
+        tolerance: Tolerance,
+    ) -> Result<Chunk<'b>, Fault> {
         let State::Trailers(scan) = &mut self.state else { return Ok(Chunk::End) };
         let section = SectionLimits {
             method: 0,
@@ -256,15 +284,19 @@ impl Decoder {
             section: limits.trailer_bytes,
             field: limits.field_bytes,
             fields: limits.trailer_fields,
-            trailers: true,
+            kind: SectionKind::Trailers,
+            tolerance,
         };
         let Some(length) = scan.scan(input.bytes(), &section)? else { return Ok(Chunk::NeedMore) };
         self.state = State::Done;
-        let lines: &'b [u8] = input.take(length);
-        match lines.get(..length.saturating_sub(2)) {
-            None | Some([]) => Ok(Chunk::End),
-            Some(lines) => Ok(Chunk::Trailers(Fields::of_trailers(lines))),
+        let lines = without_last_line(input.take(length));
+        if lines.is_empty() {
+            return Ok(Chunk::End);
         }
+        if tolerance != Tolerance::NONE {
+            mend(lines)?;
+        }
+        Ok(Chunk::Trailers(Fields::of_trailers(lines)))
     }
 }
 

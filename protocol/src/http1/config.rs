@@ -1,4 +1,5 @@
 //! What a connection tolerates: sizes and times. One [`Config`] is shared by all connections of a server.
+//! [`Limits`] are of both roles.
 
 use core::time::Duration;
 
@@ -14,10 +15,11 @@ pub struct Config {
 /// How much a peer may send. Everything is in bytes unless it says otherwise, and what is equal to a limit is within
 /// it.
 ///
-/// Sizes of heads also hold for the responses that are sent, so that this crate can read what it writes.
+/// Sizes of heads also hold for the messages that are sent, so that this crate can read what it writes. What is answered
+/// is said of a server; a client fails with the same [`Fault`](super::Fault).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A whole request head, from the method to the empty line. More is answered 431. Default: 64 KiB.
+    /// A whole head, from its first line to the empty line. More is answered 431. Default: 64 KiB.
     pub head_bytes: usize,
     /// One field line. More is answered 431. Default: 16 KiB.
     pub field_bytes: usize,
@@ -28,7 +30,7 @@ pub struct Limits {
     pub target_bytes: usize,
     /// The method. More is answered 501. Default: 32.
     pub method_bytes: usize,
-    /// The number of empty lines before a request line (RFC 9112 section 2.2). Default: 4.
+    /// The number of empty lines before a request line (RFC 9112 section 2.2), or before a status line. Default: 4.
     pub leading_empty_lines: u8,
     /// The extensions of one chunk. Default: 256.
     pub chunk_extension_bytes: u16,
@@ -41,7 +43,8 @@ pub struct Limits {
     pub trailer_fields: u16,
     /// The trailer section. Default: 8 KiB.
     pub trailer_bytes: usize,
-    /// The body of a request. More is answered 413: at once if its length was announced. Default: 1 MiB and 64 KiB.
+    /// The body of a message. More is answered 413: at once if its length was announced. Default: 1 MiB and 64 KiB; of a
+    /// [client](super::ClientConfig) none.
     pub body_bytes: u64,
 }
 

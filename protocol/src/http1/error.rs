@@ -1,12 +1,14 @@
 //! What can go wrong, on either side.
 //!
-//! - The **peer** broke a rule: a [`Fault`], told by [`RecvError`]. It is fatal and sticky, and where a response can still be
+//! - The **peer** broke a rule: a [`Fault`], told by [`RecvError`], or by a client's
+//!   [`ClientError`](super::client::ClientError). It is fatal and sticky, and where a response can still be
 //!   sent it is in the output already. [`Fault::status`] and [`Fault::reason`] read the one table of them.
 //! - The **caller** broke a rule: a [`SendError`]. Nothing was written, nothing has changed, the token comes back in
 //!   [`Refused`].
 
 use core::fmt;
 
+use super::client::NotReusable;
 use super::status::StatusCode;
 
 macro_rules! faults {
@@ -19,7 +21,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// The status that it is answered with.
+            /// The status that it is answered with; of a fault in a response, that with which a gateway tells of it.
             pub const fn status(self) -> StatusCode {
                 match self {
                     $(Self::$name => StatusCode::$status,)*
@@ -45,6 +47,10 @@ faults! {
     Tls: BAD_REQUEST "this is TLS, and plain HTTP is spoken here";
     /// The request line is not a method, a target and a version with one space between (RFC 9112 section 3).
     RequestLine: BAD_REQUEST "malformed request line";
+    /// The status line is not a version, three digits and perhaps a reason (RFC 9112 section 4).
+    StatusLine: BAD_GATEWAY "malformed status line";
+    /// The status is below 100 (RFC 9110 section 15).
+    Status: BAD_GATEWAY "status below 100";
     /// The request-target has none of the four forms, or not the one that the method needs (RFC 9112 section 3.2).
     Target: BAD_REQUEST "invalid request target";
     /// The version is not `HTTP/`, a digit, a dot and a digit (RFC 9112 section 2.3).
@@ -55,13 +61,14 @@ faults! {
     BareLf: BAD_REQUEST "a line must end with CR LF";
     /// A CR is not followed by LF.
     BareCr: BAD_REQUEST "CR without LF";
-    /// Too many empty lines before a request line.
-    EmptyLines: BAD_REQUEST "too many empty lines before the request";
+    /// Over [`leading_empty_lines`](super::Limits::leading_empty_lines).
+    EmptyLines: BAD_REQUEST "too many empty lines before the head";
     /// A field line has no valid name, or no colon (RFC 9110 section 5.1).
     FieldName: BAD_REQUEST "malformed field name";
     /// Whitespace between a field's name and the colon (RFC 9112 section 5.1).
     SpaceBeforeColon: BAD_REQUEST "whitespace before a colon";
-    /// A line begins with whitespace: a folded field, or one before the first (RFC 9112 section 5.2).
+    /// A line begins with whitespace: before the first field, in a request a folded one, and in a response a folded one
+    /// that frames it (RFC 9112 section 5.2).
     Fold: BAD_REQUEST "a field line begins with whitespace";
     /// A control character in a field's value (RFC 9110 section 5.5).
     FieldValue: BAD_REQUEST "invalid character in a field value";
@@ -71,12 +78,12 @@ faults! {
     Connection: BAD_REQUEST "malformed Connection field";
     /// `Content-Length` is not one number, or is there twice (RFC 9112 section 6.3).
     ContentLength: BAD_REQUEST "invalid Content-Length";
-    /// `Transfer-Encoding` does not end in one `chunked` (RFC 9112 section 6.3).
+    /// `Transfer-Encoding` is no list of codings, or does not end in one `chunked` (RFC 9112 section 6.3).
     TransferEncoding: BAD_REQUEST "invalid Transfer-Encoding";
     /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 section 6.1).
     BothLengths: BAD_REQUEST "Content-Length and Transfer-Encoding together";
-    /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 section 6.1).
-    TransferEncodingInHttp10: BAD_REQUEST "Transfer-Encoding in an HTTP/1.0 request";
+    /// `Transfer-Encoding` in an HTTP/1.0 message (RFC 9112 section 6.1).
+    TransferEncodingInHttp10: BAD_REQUEST "Transfer-Encoding in an HTTP/1.0 message";
     /// A transfer coding other than `chunked` (RFC 9112 section 6.1).
     Coding: NOT_IMPLEMENTED "no transfer coding but chunked is understood";
     /// An expectation other than `100-continue` (RFC 9110 section 10.1.1).
@@ -86,7 +93,7 @@ faults! {
     /// Over [`target_bytes`](super::Limits::target_bytes).
     TargetTooLong: URI_TOO_LONG "request target too long";
     /// Over [`head_bytes`](super::Limits::head_bytes).
-    HeadTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "request head too large";
+    HeadTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "head too large";
     /// Over [`field_bytes`](super::Limits::field_bytes).
     FieldTooLarge: REQUEST_HEADER_FIELDS_TOO_LARGE "field line too large";
     /// Over [`fields`](super::Limits::fields).
@@ -163,6 +170,26 @@ impl core::error::Error for RecvError {}
 pub enum SendError {
     /// The token's exchange is over: answered by the machine, timed out, or failed.
     Stale,
+    /// No request can be sent on this connection, now or ever: the reason says which.
+    NotReusable(NotReusable),
+    /// A method is not a token.
+    Method,
+    /// A request-target that has another form than its method needs, or a character that no target has (RFC 9112
+    /// section 3.2).
+    Target,
+    /// An authority that is no host and perhaps a port, or has user information (RFC 9110 section 4.2.4). A CONNECT needs
+    /// a port.
+    Authority,
+    /// `Expect: 100-continue` without content (RFC 9110 section 10.1.1).
+    ExpectWithoutContent,
+    /// The content waits for `100 Continue`, or for its [deadline](super::ClientTimeouts::expect_continue).
+    AwaitsContinue,
+    /// The server has answered, and takes no more of the request.
+    Unwanted,
+    /// Content of unknown length to a server that speaks HTTP/1.0 (RFC 9112 section 6.1).
+    ChunkedToHttp10,
+    /// What is offered in `Upgrade` is no list of protocols (RFC 9110 section 7.8).
+    UpgradeMalformed,
     /// A final response needs a status from 200 on.
     NotFinal,
     /// An interim response needs a 1xx status other than 100 ([`proceed`](super::ServerConnection::proceed)) and 101
@@ -178,7 +205,7 @@ pub enum SendError {
     FieldReserved,
     /// More fields, or more bytes of them, than the limits for heads allow.
     HeadTooLarge,
-    /// The response has no content by its nature (204, 205, 304, an answer to HEAD or CONNECT).
+    /// The message has no content by its nature (204, 205, 304, an answer to HEAD or CONNECT; a TRACE or CONNECT).
     NoContent,
     /// More content than the length that the head announced.
     TooLong,
@@ -196,6 +223,15 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stale => "the exchange is over",
+            Self::NotReusable(reason) => return reason.fmt(f),
+            Self::Method => "a method must be a token",
+            Self::Target => "invalid request target",
+            Self::Authority => "the authority must be a host, perhaps with a port, and nothing else",
+            Self::ExpectWithoutContent => "100-continue is expected only with content",
+            Self::AwaitsContinue => "the content waits for 100 Continue",
+            Self::Unwanted => "the server takes no more of the request",
+            Self::ChunkedToHttp10 => "HTTP/1.0 knows no chunks",
+            Self::UpgradeMalformed => "an upgrade must name protocols",
             Self::NotFinal => "a final response needs a status from 200 on",
             Self::NotInterim => "an interim response needs a status of 102 to 199",
             Self::InterimToHttp10 => "HTTP/1.0 knows no interim responses",
@@ -203,7 +239,7 @@ impl fmt::Display for SendError {
             Self::FieldValue => "a field value must have no control characters",
             Self::FieldReserved => "the field is not the caller's to set",
             Self::HeadTooLarge => "the fields are over the limits for heads",
-            Self::NoContent => "the response has no content by its nature",
+            Self::NoContent => "the message has no content by its nature",
             Self::TooLong => "more content than announced",
             Self::TooShort => "less content than announced",
             Self::RequestUnread => "the request's content must be read first",

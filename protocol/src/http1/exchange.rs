@@ -1,7 +1,11 @@
 //! What a connection gives to its caller: events, and the tokens with which they are answered.
 
+use super::chunked::ChunkHead;
+use super::encode::{BodyFrame, put_fields};
+use super::error::SendError;
 use super::fields::Fields;
 use super::head::RequestHead;
+use crate::output::Sink;
 
 /// A request that waits for its answer. It can be answered once, and not twice; dropping it leaves the answer to the
 /// [handler's deadline](super::Timeouts::handler).
@@ -48,6 +52,40 @@ impl BodyTx {
     /// Whether the end of the connection is the end of the content (HTTP/1.0).
     pub fn is_close_delimited(&self) -> bool {
         self.kind == BodyKind::CloseDelimited
+    }
+}
+
+/// The arithmetic of content that is sent, the same in both roles.
+impl BodyTx {
+    /// Counts so many bytes against the announced length.
+    pub(super) fn count(&mut self, payload_bytes: u64) -> Result<(), SendError> {
+        match self.kind {
+            BodyKind::Length => {
+                self.left = self.left.checked_sub(payload_bytes).ok_or(SendError::TooLong)?;
+            }
+            BodyKind::Suppressed | BodyKind::Tunnel if payload_bytes > 0 => return Err(SendError::NoContent),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Counts so many bytes, and makes what belongs around them.
+    pub(super) fn frame(&mut self, len: usize) -> Result<BodyFrame, SendError> {
+        self.count(len as u64)?;
+        Ok(if self.is_chunked() && len > 0 {
+            BodyFrame { head: ChunkHead::new(len), tail: b"\r\n" }
+        } else {
+            BodyFrame { head: ChunkHead::EMPTY, tail: b"" }
+        })
+    }
+
+    /// Puts what ends the content: the last chunk, and the trailer fields, which were checked.
+    pub(super) fn put_end(&self, trailers: &[(&str, &[u8])], out: &mut impl Sink) {
+        if self.is_chunked() {
+            out.put(b"0\r\n");
+            put_fields(out, trailers);
+            out.put(b"\r\n");
+        }
     }
 }
 

@@ -29,14 +29,14 @@ impl fmt::Debug for Field<'_> {
 /// It is a view over validated bytes, made a field at a time as it is walked through; copying it costs nothing.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Fields<'b> {
-    /// Valid field lines, each with its CR LF.
+    /// Valid field lines, each with its CR LF, or with LF alone where that was let pass.
     lines: &'b [u8],
     /// Fields that a trailer section must not carry are passed over.
     trailers: bool,
 }
 
 impl<'b> Fields<'b> {
-    /// Of lines that were validated, each with its CR LF.
+    /// Of lines that were validated, each with its end.
     pub(super) const fn of_head(lines: &'b [u8]) -> Self {
         Self { lines, trailers: false }
     }
@@ -99,9 +99,10 @@ impl<'b> Iterator for FieldsIter<'b> {
 
     fn next(&mut self) -> Option<Field<'b>> {
         loop {
-            let end = self.0.lines.iter().position(|byte| *byte == b'\r')?;
+            let end = self.0.lines.iter().position(|byte| *byte == b'\n')?;
             let (line, rest) = self.0.lines.split_at(end);
-            self.0.lines = rest.get(2..).unwrap_or_default();
+            self.0.lines = rest.get(1..).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
             let colon = line.iter().position(|byte| *byte == b':')?;
             let field = Field {
                 name: core::str::from_utf8(&line[..colon]).ok()?,
@@ -194,6 +195,13 @@ mod tests {
         assert_eq!(fields.first("B"), Some(&b"2"[..]));
         assert_eq!(fields.all("a").collect::<Vec<_>>(), [&b"1"[..], b"\xa03"]);
         assert_eq!(fields.first("c"), None);
+    }
+
+    #[test]
+    fn lines_may_end_with_lf_alone() {
+        let fields = Fields::of_head(b"A: 1\nB:\nC: 3\r\n");
+        let all: Vec<_> = fields.iter().map(|field| (field.name, field.value)).collect();
+        assert_eq!(all, [("A", &b"1"[..]), ("B", b""), ("C", b"3")]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a head means for its connection: how long the body is, whether the connection goes on, what is expected.
+//! What a request's head means for its connection: how long the body is, whether the connection goes on, what is
+//! expected.
 //!
 //! The length of a request's body (RFC 9112 section 6.3), decided by these fields alone and never by the method:
 //!
@@ -89,7 +90,13 @@ impl Facts {
         let body = match (codings.seen(), length) {
             (true, Some(_)) => return Err(Fault::BothLengths),
             (true, None) if !http11 => return Err(Fault::TransferEncodingInHttp10),
-            (true, None) => codings.body()?,
+            (true, None) => match codings.framing() {
+                CodingFraming::Chunked => RequestBody::Chunked,
+                CodingFraming::CodedChunked => return Err(Fault::Coding),
+                CodingFraming::ChunkedTwice | CodingFraming::NotChunked => {
+                    return Err(Fault::TransferEncoding);
+                }
+            },
             (false, Some(bytes)) if bytes > limits.body_bytes => return Err(Fault::BodyTooLarge),
             (false, Some(bytes)) => RequestBody::Length(bytes),
             (false, None) => RequestBody::None,
@@ -111,15 +118,15 @@ impl Facts {
 
 /// What all `Connection` lines say together (RFC 9112 section 9.3); `close` wins.
 #[derive(Default)]
-struct Connection {
-    close: bool,
-    keep_alive: bool,
-    upgrade: bool,
+pub(super) struct Connection {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
     empty: usize,
 }
 
 impl Connection {
-    fn add(&mut self, value: &[u8]) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, value: &[u8]) -> Result<(), Fault> {
         for member in members(value) {
             if member.is_empty() {
                 self.empty += 1;
@@ -139,15 +146,28 @@ impl Connection {
 
 /// The codings of all `Transfer-Encoding` lines, in order.
 #[derive(Default)]
-struct Codings {
+pub(super) struct Codings {
     count: usize,
     chunked: usize,
     chunked_is_last: bool,
 }
 
+/// What a list of codings says about the end of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CodingFraming {
+    /// `chunked` alone.
+    Chunked,
+    /// Others, and then `chunked`.
+    CodedChunked,
+    /// `chunked` last, and before that too.
+    ChunkedTwice,
+    /// Another coding is last.
+    NotChunked,
+}
+
 impl Codings {
     /// Strict on purpose: every lenience here let two servers see different ends of a message.
-    fn add(&mut self, value: &[u8]) -> Result<(), Fault> {
+    pub(super) fn add(&mut self, value: &[u8]) -> Result<(), Fault> {
         for member in members(value) {
             if !is_token(member) {
                 return Err(Fault::TransferEncoding);
@@ -159,15 +179,16 @@ impl Codings {
         Ok(())
     }
 
-    fn seen(&self) -> bool {
+    pub(super) fn seen(&self) -> bool {
         self.count > 0
     }
 
-    fn body(&self) -> Result<RequestBody, Fault> {
-        match (self.chunked_is_last && self.chunked == 1, self.count) {
-            (false, _) => Err(Fault::TransferEncoding),
-            (true, 1) => Ok(RequestBody::Chunked),
-            (true, _) => Err(Fault::Coding),
+    pub(super) fn framing(&self) -> CodingFraming {
+        match (self.chunked_is_last, self.chunked, self.count) {
+            (false, _, _) => CodingFraming::NotChunked,
+            (true, 1, 1) => CodingFraming::Chunked,
+            (true, 1, _) => CodingFraming::CodedChunked,
+            (true, _, _) => CodingFraming::ChunkedTwice,
         }
     }
 }
@@ -211,7 +232,8 @@ fn is_host(value: &[u8]) -> bool {
     is_authority(value, false)
 }
 
-fn is_authority(value: &[u8], needs_port: bool) -> bool {
+/// The same, with a port that has to be there or not.
+pub(super) fn is_authority(value: &[u8], needs_port: bool) -> bool {
     let (host_is_valid, rest) = if let [b'[', literal @ ..] = value {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
         let (address, rest) = literal.split_at(end);

@@ -18,7 +18,7 @@ use super::config::Limits;
 use super::error::Fault;
 use super::fields::{Field, Fields};
 use super::framing::{Facts, absolute};
-use super::scan::{Scan, SectionLimits, TARGET, is};
+use super::scan::{Scan, SectionKind, SectionLimits, TARGET, Tolerance, is};
 use crate::input::Input;
 
 /// Finds a request's head in bytes that come in parts: each byte is looked at once, and the first that is impossible is
@@ -306,7 +306,8 @@ impl Layout {
             section: limits.head_bytes,
             field: limits.field_bytes,
             fields: limits.fields,
-            trailers: false,
+            kind: SectionKind::Request,
+            tolerance: Tolerance::NONE,
         };
         let Some(length) = scan.scan(bytes, &section)? else { return Ok(None) };
         let head = bytes.get(..length).unwrap_or_default();
@@ -362,6 +363,6 @@ fn as_many_lf_as_cr(bytes: &[u8]) -> bool {
 }
 
 /// ASCII that was validated.
-fn text(ascii: &[u8]) -> &str {
+pub(super) fn text(ascii: &[u8]) -> &str {
     core::str::from_utf8(ascii).unwrap_or_default()
 }

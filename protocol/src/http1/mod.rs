@@ -3,7 +3,7 @@
 //! [`ServerConnection`] is the machine of one connection. Bytes come in through an [`Input`](crate::Input) that the
 //! caller owns, events that borrow those bytes come out; what is answered is put into a [`Sink`](crate::Sink), or
 //! written by the caller around its own payload. It holds no bytes and no headers, and there is one of it per
-//! connection, in 80 bytes or less.
+//! connection, in 80 bytes or less. [`ClientConnection`] is its counterpart, and has its own page: [`client`].
 //!
 //! ```text
 //!              recv: Request ── Data* ── Trailers? ── EndOfRequest ── (HungUp) ── Paused
@@ -71,25 +71,31 @@
 //! ```
 
 pub mod chunked;
+pub mod client;
 mod config;
 mod connection;
 mod date;
+mod encode;
 mod error;
 mod exchange;
 mod fields;
 mod framing;
 mod head;
+mod mend;
 mod response;
 mod scan;
 mod status;
 #[cfg(test)]
 mod tests;
 
+#[doc(no_inline)]
+pub use client::{ClientConfig, ClientConnection, ClientError, ClientEvent, ClientTimeouts};
 pub use config::{Config, Limits, Timeouts};
 pub use connection::ServerConnection;
+pub use encode::{BodyFrame, BodyLength};
 pub use error::{Fault, RecvError, Refused, SendError};
 pub use exchange::{BodyTx, Disposition, Event, Exchange, Expired, Timer};
 pub use fields::{Field, Fields, FieldsIter};
 pub use head::{HeadDecoder, OwnedRequestHead, RequestBody, RequestHead, Version};
-pub use response::{BodyFrame, BodyLength, ResponseHead};
+pub use response::ResponseHead;
 pub use status::StatusCode;

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!   Method ─SP─► Target ─SP─► Version ─CR─► LineLf ─LF─► FieldStart ─CR─► LastLf ─LF─► complete
-//!                                                        ▲   │ token
-//!                                              ValueLf ──┘   ▼
-//!                                                 ▲──CR── Value ◄─:── Name
+//!        (a response:) Version ─SP─► Status ─SP─► Reason ─CR─┘   ▲   │ token
+//!                                                      ValueLf ──┘   ▼
+//!                                                         ▲──CR── Value ◄─:── Name
 //! ```
 //!
-//! A trailer section is the same from `FieldStart` on. The bytes stay with the caller until the section is complete;
+//! A trailer section is the same from `FieldStart` on. What a [`Tolerance`] lets pass goes from `Value` or `Reason` to
+//! `FieldStart` with LF alone, from `FieldStart` back to `Value` with a space (a fold), and from `Name` to the colon over
+//! spaces (`Colon`). The bytes stay with the caller until the section is complete;
 //! the validator remembers how far it has looked.
 
 use super::error::Fault;
@@ -68,13 +70,40 @@ pub(super) struct SectionLimits {
     pub(super) section: usize,
     pub(super) field: usize,
     pub(super) fields: u16,
-    pub(super) trailers: bool,
+    pub(super) kind: SectionKind,
+    pub(super) tolerance: Tolerance,
 }
 
 impl SectionLimits {
     fn or_trailers(&self, fault: Fault) -> Fault {
-        if self.trailers { Fault::TrailersTooLarge } else { fault }
+        if self.kind == SectionKind::Trailers { Fault::TrailersTooLarge } else { fault }
     }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SectionKind {
+    Request,
+    Response,
+    Trailers,
+}
+
+/// What is let pass although the grammar does not have it. A server lets nothing pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tolerance {
+    /// Lines of heads and trailer sections that end with LF alone (RFC 9112 section 2.2).
+    pub(super) bare_lf: bool,
+    /// Whitespace between a field's name and the colon (RFC 9112 section 5.1).
+    pub(super) space_before_colon: bool,
+    /// Fields over several lines (RFC 9112 section 5.2).
+    pub(super) folds: bool,
+    /// Whitespace after a chunk's size (RFC 9112 section 7.1).
+    pub(super) space_after_size: bool,
+}
+
+impl Tolerance {
+    /// Of a server, and of parts that are used by themselves.
+    pub(super) const NONE: Self =
+        Self { bare_lf: false, space_before_colon: false, folds: false, space_after_size: false };
 }
 
 /// How far a head or a trailer section was looked at.
@@ -94,9 +123,14 @@ enum State {
     Target,
     /// So many bytes of `HTTP/1.1` were seen.
     Version(u8),
+    /// So many digits of the status were seen.
+    Status(u8),
+    Reason,
     LineLf,
     FieldStart,
     Name,
+    /// In whitespace between a name and its colon.
+    Colon,
     Value,
     ValueLf,
     LastLf,
@@ -106,6 +140,11 @@ impl Scan {
     /// Before a request head.
     pub(super) const fn request() -> Self {
         Self { at: 0, start: 0, fields: 0, state: State::Method }
+    }
+
+    /// Before a response head.
+    pub(super) const fn response() -> Self {
+        Self { at: 0, start: 0, fields: 0, state: State::Version(0) }
     }
 
     /// Before a trailer section.
@@ -124,6 +163,8 @@ impl Scan {
         let end = bytes.len().min(limits.section);
         let mut at = self.at as usize;
         let mut start = self.start as usize;
+        let bare_lf = limits.tolerance.bare_lf;
+        let response = limits.kind == SectionKind::Response;
         while let Some(&byte) = bytes.get(at..end).and_then(<[u8]>::first) {
             match self.state {
                 State::Method => {
@@ -160,24 +201,50 @@ impl Scan {
                     self.state = State::Version(seen + 1);
                     match (seen, byte) {
                         (0..=4, _) if Some(&byte) == b"HTTP/".get(seen as usize) => {}
+                        (0, 0x15 | 0x16) if at == 0 => return Err(Fault::Tls),
                         (5, b'0'..=b'9') | (6, b'.') => {}
                         (7, b'0'..=b'9') => {
                             if at.checked_sub(2).and_then(|major| bytes.get(major)) != Some(&b'1') {
                                 return Err(Fault::Version);
                             }
                         }
+                        (8, b' ') if response => self.state = State::Status(0),
+                        (8, _) if response => return Err(Fault::StatusLine),
                         (8, b'\r') => self.state = State::LineLf,
                         (8, b'\n') => return Err(Fault::BareLf),
                         (8, b' ' | b'\t') => return Err(Fault::RequestLine),
                         _ => return Err(Fault::VersionGrammar),
                     }
                 }
+                State::Status(digits) => {
+                    self.state = match (digits, byte) {
+                        (0, b'0') => return Err(Fault::Status),
+                        (0..=2, b'0'..=b'9') => State::Status(digits + 1),
+                        (3, b' ') => State::Reason,
+                        (3, b'\r') => State::LineLf,
+                        (3, b'\n') if bare_lf => State::FieldStart,
+                        (3, b'\n') => return Err(Fault::BareLf),
+                        _ => return Err(Fault::StatusLine),
+                    };
+                }
+                State::Reason => {
+                    at = run(bytes, at, end, VALUE);
+                    self.state = match bytes.get(at..end).and_then(<[u8]>::first) {
+                        None => break,
+                        Some(b'\r') => State::LineLf,
+                        Some(b'\n') if bare_lf => State::FieldStart,
+                        Some(b'\n') => return Err(Fault::BareLf),
+                        Some(_) => return Err(Fault::StatusLine),
+                    };
+                }
                 State::LineLf | State::ValueLf if byte == b'\n' => self.state = State::FieldStart,
                 State::LastLf if byte == b'\n' => return Ok(Some(at + 1)),
                 State::LineLf | State::ValueLf | State::LastLf => return Err(Fault::BareCr),
                 State::FieldStart => match byte {
                     b'\r' => self.state = State::LastLf,
+                    b'\n' if bare_lf => return Ok(Some(at + 1)),
                     b'\n' => return Err(Fault::BareLf),
+                    b' ' | b'\t' if limits.tolerance.folds && self.fields > 0 => self.state = State::Value,
                     b' ' | b'\t' => return Err(Fault::Fold),
                     _ if !is(TOKEN, byte) => return Err(Fault::FieldName),
                     _ if self.fields >= limits.fields => return Err(limits.or_trailers(Fault::TooManyFields)),
@@ -197,13 +264,22 @@ impl Scan {
                     self.state = match (self.state, bytes.get(at..end).and_then(<[u8]>::first)) {
                         (_, None) => break,
                         (State::Name, Some(b':')) => State::Value,
+                        (State::Name, Some(b' ' | b'\t')) if limits.tolerance.space_before_colon => {
+                            State::Colon
+                        }
                         (State::Name, Some(b' ' | b'\t')) => return Err(Fault::SpaceBeforeColon),
                         (State::Name, Some(_)) => return Err(Fault::FieldName),
                         (_, Some(b'\r')) => State::ValueLf,
+                        (_, Some(b'\n')) if bare_lf => State::FieldStart,
                         (_, Some(b'\n')) => return Err(Fault::BareLf),
                         (_, Some(_)) => return Err(Fault::FieldValue),
                     };
                 }
+                State::Colon => match byte {
+                    b' ' | b'\t' => {}
+                    b':' => self.state = State::Value,
+                    _ => return Err(Fault::SpaceBeforeColon),
+                },
             }
             at += 1;
         }

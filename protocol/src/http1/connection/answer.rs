@@ -3,13 +3,13 @@
 use core::mem;
 
 use super::{Phase, Reading, ServerConnection};
-use crate::http1::chunked::ChunkHead;
+use crate::http1::encode::{
+    BodyFrame, BodyLength, ConnectionField, LengthField, Section, check_fields, has_field, put_connection,
+    put_fields, put_length,
+};
 use crate::http1::error::{Fault, RecvError, Refused, SendError};
 use crate::http1::exchange::{BodyKind, BodyTx, Exchange, Timer};
-use crate::http1::response::{
-    BodyFrame, BodyLength, ConnectionField, LengthField, ResponseHead, Section, check_fields, has_field,
-    put_connection, put_date, put_fields, put_length, put_status,
-};
+use crate::http1::response::{ResponseHead, put_date, put_status};
 use crate::http1::status::StatusCode;
 use crate::output::Sink;
 use crate::time::{Instant, Now};
@@ -103,12 +103,8 @@ impl ServerConnection {
     /// What to write around so many bytes of content, which are written by the caller. They count from now on. None has
     /// an empty frame: there are no empty chunks.
     pub fn frame(&mut self, body: &mut BodyTx, len: usize) -> Result<BodyFrame, SendError> {
-        self.framed(body, len as u64)?;
-        Ok(if body.is_chunked() && len > 0 {
-            BodyFrame { head: ChunkHead::new(len), tail: b"\r\n" }
-        } else {
-            BodyFrame { head: ChunkHead::EMPTY, tail: b"" }
-        })
+        self.check_body(body)?;
+        body.frame(len)
     }
 
     /// Sends a part of the content, by copying it. Does nothing where the content is
@@ -118,11 +114,7 @@ impl ServerConnection {
             return self.check_body(body);
         }
         let frame = self.frame(body, payload.len())?;
-        if !payload.is_empty() {
-            out.put(frame.head.as_bytes());
-            out.put(payload);
-            out.put(frame.tail);
-        }
+        frame.put(payload, out);
         Ok(())
     }
 
@@ -130,14 +122,7 @@ impl ServerConnection {
     /// [chunked](BodyTx::is_chunked). They count against the announced length.
     pub fn framed(&mut self, body: &mut BodyTx, payload_bytes: u64) -> Result<(), SendError> {
         self.check_body(body)?;
-        match body.kind {
-            BodyKind::Length => {
-                body.left = body.left.checked_sub(payload_bytes).ok_or(SendError::TooLong)?;
-            }
-            BodyKind::Suppressed | BodyKind::Tunnel if payload_bytes > 0 => return Err(SendError::NoContent),
-            _ => {}
-        }
-        Ok(())
+        body.count(payload_bytes)
     }
 
     /// Ends the response. See [`disposition`](Self::disposition) for what becomes of the connection.
@@ -157,11 +142,7 @@ impl ServerConnection {
         if let Err(error) = self.check_finish(&body, trailers) {
             return Err(Refused { token: body, error });
         }
-        if body.is_chunked() {
-            out.put(b"0\r\n");
-            put_fields(out, trailers);
-            out.put(b"\r\n");
-        }
+        body.put_end(trailers, out);
         self.complete(&body, now);
         Ok(())
     }
@@ -253,6 +234,7 @@ impl ServerConnection {
             close: !goes_on && !tunnel,
             keep_alive: goes_on && !tunnel && self.request.http10,
             upgrade: names_upgrade && !self.request.http10,
+            te: false,
         };
         put_connection(out, connection);
         out.put(b"\r\n");

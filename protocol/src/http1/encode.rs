@@ -1,0 +1,172 @@
+//! Writing heads, of either role. Everything is validated before the first byte is written, so a message cannot be made
+//! malformed, and no header can be smuggled into it.
+
+use super::chunked::ChunkHead;
+use super::config::Limits;
+use super::error::SendError;
+use super::fields::forbidden_in_trailers;
+use super::scan::{VALUE, is, is_token};
+use crate::output::Sink;
+
+/// How long a message's content is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// There is none. Told as `Content-Length: 0` where a length is told at all: a 304 tells none, and of the requests
+    /// those that have content by their nature (PATCH, POST, PUT) tell it.
+    Empty,
+    /// So many bytes.
+    Known(u64),
+    /// Not known: in chunks to HTTP/1.1; a response to HTTP/1.0 goes up to the end of the connection.
+    Unknown,
+}
+
+/// What to write around one part of a body: `head`, the payload, `tail`. Both are empty where the body is not chunked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyFrame {
+    /// Goes before the payload.
+    pub head: ChunkHead,
+    /// Goes after it.
+    pub tail: &'static [u8],
+}
+
+impl BodyFrame {
+    /// Puts the frame and the payload, unless that is empty.
+    pub(super) fn put(&self, payload: &[u8], out: &mut impl Sink) {
+        if !payload.is_empty() {
+            out.put(self.head.as_bytes());
+            out.put(payload);
+            out.put(self.tail);
+        }
+    }
+}
+
+/// The line about the body's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LengthField {
+    None,
+    Bytes(u64),
+    Chunked,
+}
+
+/// The options of the `Connection` line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ConnectionField {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    pub(super) upgrade: bool,
+    pub(super) te: bool,
+}
+
+/// Which fields a caller may not set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// A final response: `Upgrade` may tell what could be spoken instead.
+    Final,
+    /// An interim response: `Upgrade` is the machine's too.
+    Interim,
+    /// A request: what routes it, and what it expects, are the machine's too.
+    Request,
+    Trailers,
+}
+
+/// Whether these fields can be sent there.
+pub(super) fn check_fields(
+    fields: &[(&str, &[u8])],
+    section: Section,
+    limits: &Limits,
+) -> Result<(), SendError> {
+    let mut bytes = 0_usize;
+    for (name, value) in fields {
+        if !is_token(name.as_bytes()) {
+            return Err(SendError::FieldName);
+        }
+        if !value.iter().all(|byte| is(VALUE, *byte)) {
+            return Err(SendError::FieldValue);
+        }
+        if is_reserved(name, section) {
+            return Err(SendError::FieldReserved);
+        }
+        let line = name.len().saturating_add(value.len()).saturating_add(4);
+        if line > limits.field_bytes {
+            return Err(SendError::HeadTooLarge);
+        }
+        bytes = bytes.saturating_add(line);
+    }
+    if fields.len() > limits.fields as usize || bytes > limits.head_bytes {
+        return Err(SendError::HeadTooLarge);
+    }
+    Ok(())
+}
+
+fn is_reserved(name: &str, section: Section) -> bool {
+    const RESERVED: [&str; 6] =
+        ["connection", "content-length", "keep-alive", "proxy-connection", "te", "transfer-encoding"];
+    let is_among = |names: &[&str]| names.iter().any(|reserved| name.eq_ignore_ascii_case(reserved));
+    is_among(&RESERVED)
+        || match section {
+            Section::Final => is_among(&["date"]),
+            Section::Interim => is_among(&["date", "upgrade"]),
+            Section::Request => is_among(&["expect", "host", "upgrade"]),
+            Section::Trailers => is_among(&["date"]) || forbidden_in_trailers(name),
+        }
+}
+
+/// Whether a field is among these.
+pub(super) fn has_field(fields: &[(&str, &[u8])], wanted: &str) -> bool {
+    fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted))
+}
+
+/// Lines that were checked.
+pub(super) fn put_fields(out: &mut impl Sink, fields: &[(&str, &[u8])]) {
+    for (name, value) in fields {
+        out.put(name.as_bytes());
+        out.put(b": ");
+        out.put(value);
+        out.put(b"\r\n");
+    }
+}
+
+pub(super) fn put_length(out: &mut impl Sink, length: LengthField) {
+    match length {
+        LengthField::None => {}
+        LengthField::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+        LengthField::Bytes(bytes) => {
+            let mut digits = [0_u8; 20];
+            out.put(b"Content-Length: ");
+            out.put(decimal(bytes, &mut digits));
+            out.put(b"\r\n");
+        }
+    }
+}
+
+pub(super) fn put_connection(out: &mut impl Sink, connection: ConnectionField) {
+    let options = [
+        (connection.close, "close"),
+        (connection.keep_alive, "keep-alive"),
+        (connection.upgrade, "upgrade"),
+        (connection.te, "TE"),
+    ];
+    let mut before: &[u8] = b"Connection: ";
+    for (_, option) in options.iter().filter(|(set, _)| *set) {
+        out.put(before);
+        out.put(option.as_bytes());
+        before = b", ";
+    }
+    if before == b", " {
+        out.put(b"\r\n");
+    }
+}
+
+/// The number in decimal.
+fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+    let mut start = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        start -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    &digits[start..]
+}
