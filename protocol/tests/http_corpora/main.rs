@@ -240,14 +240,15 @@ impl Verdicts {
         writeln!(self.wrong, "{id}: {:?} after {heads:?}: {}", heard.end, bytes.escape_ascii()).unwrap();
     }
 
-    fn conclude(self, corpus: &str, least: usize) {
+    /// What is said of a corpus at its end; the names of its cases begin with `prefix`.
+    fn conclude(self, corpus: &str, prefix: &str, least: usize) {
         println!("{corpus}: {} cases, {} of them disputed", self.judged, self.disputed.len());
         assert!(self.wrong.is_empty(), "judged otherwise than {corpus} expects:\n{}", self.wrong);
         assert!(self.judged >= least, "{corpus}: only {} cases were found", self.judged);
         let listed: BTreeSet<String> = disputed::DISPUTES
             .iter()
             .flat_map(|dispute| dispute.ids)
-            .filter(|id| id.starts_with(corpus))
+            .filter(|id| id.starts_with(prefix))
             .map(|&id| id.to_owned())
             .collect();
         assert_eq!(self.disputed, listed, "disputed, but not a case of {corpus}");
@@ -309,7 +310,7 @@ fn llhttp() {
         };
         verdicts.judge(id, &bytes, &heard, agreed);
     }
-    verdicts.conclude("llhttp", 166);
+    verdicts.conclude("llhttp", "llhttp:", 166);
 }
 
 /// The corpus lost the line end at the end of many cases. Their logs, where they go so far, count it.
@@ -364,7 +365,7 @@ fn gunicorn() {
         };
         verdicts.judge(id, &bytes, &heard, agreed);
     }
-    verdicts.conclude("gunicorn", 137);
+    verdicts.conclude("gunicorn", "gunicorn:", 137);
 }
 
 fn fields(list: &Value) -> Vec<(String, Vec<u8>)> {
@@ -402,7 +403,7 @@ fn picohttpparser() {
         };
         verdicts.judge(id, &bytes, &heard, agreed);
     }
-    verdicts.conclude("pico", 38);
+    verdicts.conclude("picohttpparser", "pico:", 38);
 }
 
 #[test]
@@ -422,7 +423,7 @@ fn desync_guardian() {
         };
         verdicts.judge(id, &bytes, &heard, agreed);
     }
-    verdicts.conclude("guardian", 159);
+    verdicts.conclude("http-desync-guardian", "guardian:", 159);
 }
 
 #[test]
@@ -459,7 +460,7 @@ fn h11() {
             && heard.requests.iter().zip(&expected).all(same);
         verdicts.judge(&id, &bytes, &heard, agreed);
     }
-    verdicts.conclude("h11", 85);
+    verdicts.conclude("h11", "h11:", 85);
 }
 
 /// Adds a recorded event to the requests that are expected.
