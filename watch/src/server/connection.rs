@@ -329,7 +329,8 @@ impl Connection {
             Activity::Count(count) => Some(count.next),
             _ => None,
         };
-        let farewell = core.farewells.filter(|_| self.leaving == Leaving::Untold).map(|farewells| farewells.at(self.id));
+        let farewell =
+            core.farewells.filter(|_| self.leaving == Leaving::Untold).map(|farewells| farewells.at(self.id));
         match earliest(earliest(protocol, activity), farewell) {
             Some(at) => core.timers.set(self.id.slot(), at),
             None => core.timers.cancel(self.id.slot()),

@@ -1,8 +1,6 @@
 //! HTTP: requests that are understood, and the answers that are no stream.
 
-use keepwatch_protocol::http1::{
-    BodyTx, Disposition, Event, Exchange, ResponseHead, StatusCode,
-};
+use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, ResponseHead, StatusCode};
 use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
 
 use super::connection::{Activity, Connection, Leaving, Protocol};

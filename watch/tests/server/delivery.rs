@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use keepwatch_protocol::driver::Driver;
-use keepwatch_protocol::{
-    ConnectionId, DriverConfig, Fill, Instant, Leases, Now, Peer, UnixMillis,
-};
+use keepwatch_protocol::{ConnectionId, DriverConfig, Fill, Instant, Leases, Now, Peer, UnixMillis};
 use keepwatch_sim::{Client, Sim, SimConfig};
 use keepwatch_watch::store::Reply;
 use keepwatch_watch::{Handle, WatchServer};
@@ -84,10 +82,7 @@ enum Step {
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
-    prop_oneof![
-        (0..KEYS.len()).prop_map(Filter::Key),
-        (0..PREFIXES.len()).prop_map(Filter::Prefix),
-    ]
+    prop_oneof![(0..KEYS.len()).prop_map(Filter::Key), (0..PREFIXES.len()).prop_map(Filter::Prefix),]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -565,7 +560,12 @@ fn patient() -> DriverConfig {
 
 fn config_of(cases: u32) -> ProptestConfig {
     let seeds = FileFailurePersistence::Direct("tests/server.proptest-regressions");
-    ProptestConfig { cases, failure_persistence: Some(Box::new(seeds)), max_shrink_iters: 2000, ..ProptestConfig::default() }
+    ProptestConfig {
+        cases,
+        failure_persistence: Some(Box::new(seeds)),
+        max_shrink_iters: 2000,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

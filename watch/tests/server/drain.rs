@@ -7,9 +7,7 @@ use keepwatch_protocol::websocket::Opcode;
 use keepwatch_sim::{Client, Sim};
 use keepwatch_watch::{Config, WatchServer};
 
-use crate::support::{
-    UPGRADE, UPGRADED, closes, get, masked, nothing_is_left, put, request, server,
-};
+use crate::support::{UPGRADE, UPGRADED, closes, get, masked, nothing_is_left, put, request, server};
 
 fn came(client: &Client) -> String {
     String::from_utf8_lossy(&client.receive()).into_owned()
@@ -48,14 +46,20 @@ fn an_idle_connection_is_ended_and_a_request_under_way_is_answered() {
     assert!(took < Duration::from_secs(9), "{took:?}, {left:?} {:?} {}", came(upload), upload.is_ended());
     assert!(heads[0].ends_with("ok\n") && came(idle).is_empty() && idle.is_ended());
     let poll = came(poll);
-    assert!(poll.contains("\r\nConnection: close\r\n") && poll.ends_with("{\"revision\":100,\"events\":[]}\n"), "{poll}");
+    assert!(
+        poll.contains("\r\nConnection: close\r\n") && poll.ends_with("{\"revision\":100,\"events\":[]}\n"),
+        "{poll}"
+    );
     assert_eq!((came(lines).as_str(), came(hello).as_str()), ("0\r\n\r\n", "0\r\n\r\n"));
     let events = came(events);
     let retry: u64 = events.lines().nth(1).unwrap().strip_prefix("retry: ").unwrap().parse().unwrap();
     assert!((2_000..=10_000).contains(&retry) && events.ends_with("\n\n\r\n0\r\n\r\n"), "{events}");
     assert_eq!(socket.receive(), closes(1001, "the server is going away"));
     let upload = came(upload);
-    assert!(upload.starts_with("HTTP/1.1 201 Created\r\n") && upload.contains("Connection: close"), "{upload}");
+    assert!(
+        upload.starts_with("HTTP/1.1 201 Created\r\n") && upload.contains("Connection: close"),
+        "{upload}"
+    );
     // Its watch began after its farewell was due.
     let head = came(head);
     assert!(head.contains("Connection: close\r\n") && head.ends_with("\"events\":[]}\n"), "{head}");
@@ -64,11 +68,7 @@ fn an_idle_connection_is_ended_and_a_request_under_way_is_answered() {
 }
 
 /// Drains, and calls this at every moment at which something happens. Returns how long it took.
-fn drain_with(
-    sim: &mut Sim<WatchServer>,
-    grace: Duration,
-    mut each: impl FnMut(Duration),
-) -> Duration {
+fn drain_with(sim: &mut Sim<WatchServer>, grace: Duration, mut each: impl FnMut(Duration)) -> Duration {
     let start = sim.now().instant;
     let now = sim.now();
     sim.server_mut().drain(start + grace, now);

@@ -28,7 +28,11 @@ fn a_value_is_put_got_and_deleted() {
         .client(request("DELETE", "/v1/kv/app/a", ""))
         .server(json("404 Not Found", "", r#"{"error":"no such key"}"#))
         .client(get("/v1/kv/app/a"))
-        .server(json("404 Not Found", "Cache-Control: no-cache\r\n", r#"{"error":"no such key","revision":102}"#))
+        .server(json(
+            "404 Not Found",
+            "Cache-Control: no-cache\r\n",
+            r#"{"error":"no such key","revision":102}"#,
+        ))
         .end();
     assert_eq!(sim.driver().connections(), 1);
 }
@@ -103,10 +107,16 @@ fn a_list_has_pages_at_one_revision() {
 
 #[test]
 fn continue_with_odd_content_is_refused() {
-    for token in ["", ".", "5", "5.", ".a", "-1.a", "+5.a", "5a.a", "99999999999999999999.a", "9007199254740992.a"] {
+    for token in
+        ["", ".", "5", "5.", ".a", "-1.a", "+5.a", "5a.a", "99999999999999999999.a", "9007199254740992.a"]
+    {
         talk(Config::default())
             .client(get(&format!("/v1/kv?continue={}", token.replace('+', "%2b"))))
-            .server(json("400 Bad Request", "", r#"{"error":"continue is what the page before this one said"}"#))
+            .server(json(
+                "400 Bad Request",
+                "",
+                r#"{"error":"continue is what the page before this one said"}"#,
+            ))
             .end();
     }
 }
@@ -249,14 +259,29 @@ fn count_says_a_line_a_second_and_the_connection_goes_on() {
 
 #[test]
 fn head_has_no_body_on_any_path() {
-    for path in ["/", "/hello", "/count", "/healthz", "/readyz", "/metrics", "/v1/kv", "/v1/kv/none", "/v1/watch?prefix=", "/ok/a", "/none"] {
+    for path in [
+        "/",
+        "/hello",
+        "/count",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v1/kv",
+        "/v1/kv/none",
+        "/v1/watch?prefix=",
+        "/ok/a",
+        "/none",
+    ] {
         let (server, _) = server(Config::default());
         let mut sim = Sim::new(server);
         let client = sim.connect();
         client.send(request("HEAD", path, ""));
         sim.run().unwrap();
         let text = String::from_utf8(client.receive()).unwrap();
-        assert!(text.starts_with("HTTP/1.1 ") && text.find("\r\n\r\n") == Some(text.len() - 4), "{path}: {text}");
+        assert!(
+            text.starts_with("HTTP/1.1 ") && text.find("\r\n\r\n") == Some(text.len() - 4),
+            "{path}: {text}"
+        );
         client.shutdown_write();
         sim.run().unwrap();
         assert!(client.is_closed());
@@ -281,8 +306,10 @@ fn a_wrong_version_of_websocket_is_426_with_the_right_one() {
 fn a_connection_too_many_is_told_to_come_later() {
     talk(config(|config| config.connections = 1))
         .speaker("second")
-        .server("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\
-            Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections: try later\"}\n")
+        .server(
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\
+            Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections: try later\"}\n",
+        )
         .server_ends()
         .client_ends()
         .server_closes()
@@ -301,7 +328,8 @@ fn the_same_requests_have_the_same_answers_at_every_split() {
         put_request("a", "one", ""),
         get("/v1/kv/a"),
         put_request("a", "two", "If-Match: \"101\"\r\n"),
-        "PUT /v1/kv/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n".to_owned(),
+        "PUT /v1/kv/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            .to_owned(),
         request("GET", "/v1/watch?prefix=&since=100&wait=1s", ""),
         get("/v1/kv?limit=1"),
         get("/v1/watch?since=5&key=a"),

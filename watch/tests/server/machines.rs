@@ -55,7 +55,9 @@ fn a_watch_on_one_hears_of_a_write_on_the_other() {
     let mut two = Two::new();
     two.ask(0, &request("GET", "/v1/watch?prefix=", "Accept: application/x-ndjson\r\n"));
     two.ask(1, &put_request("a", "1", ""));
-    assert!(two.hear(0).contains(r#"{"type":"put","key":"a","revision":101,"createRevision":101,"value":"1"}"#));
+    assert!(
+        two.hear(0).contains(r#"{"type":"put","key":"a","revision":101,"createRevision":101,"value":"1"}"#)
+    );
 }
 
 #[test]
@@ -70,7 +72,10 @@ fn a_line_said_on_one_reaches_the_readers_of_both() {
     second.receive();
     two.ask(1, &get("/ok/here"));
     two.sims[1].run().unwrap();
-    assert_eq!((two.hear(0).as_str(), second.receive()), ("9\r\nid: here\n\r\n", b"9\r\nid: here\n\r\n".to_vec()));
+    assert_eq!(
+        (two.hear(0).as_str(), second.receive()),
+        ("9\r\nid: here\n\r\n", b"9\r\nid: here\n\r\n".to_vec())
+    );
     for client in [&two.clients[0], &two.clients[1], &second] {
         client.shutdown_write();
     }

@@ -5,14 +5,18 @@ use std::time::Duration;
 use keepwatch_sim::{Conversation, Sim};
 use keepwatch_watch::{Config, WatchServer};
 
-use crate::support::{config, get, json, keeping, level, nothing_is_left, put, server, talk, talk_in_process};
+use crate::support::{
+    config, get, json, keeping, level, nothing_is_left, put, server, talk, talk_in_process,
+};
 
 fn answer(body: &str) -> String {
     json("200 OK", "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n", body)
 }
 
 fn put_event(key: &str, revision: u64, value: &str) -> String {
-    format!(r#"{{"type":"put","key":"{key}","revision":{revision},"createRevision":{revision},"value":"{value}"}}"#)
+    format!(
+        r#"{{"type":"put","key":"{key}","revision":{revision},"createRevision":{revision},"value":"{value}"}}"#
+    )
 }
 
 /// How long a poll of this kind is held when nothing happens.
@@ -104,7 +108,9 @@ fn a_poll_that_hangs_up_is_forgotten_at_once() {
 
 #[test]
 fn a_poll_from_a_revision_that_is_gone_or_not_reached_is_410() {
-    let gone = |why: &str| json("410 Gone", "Cache-Control: no-store\r\n", &format!("{{\"error\":\"{why}\",\"revision\":103}}"));
+    let gone = |why: &str| {
+        json("410 Gone", "Cache-Control: no-store\r\n", &format!("{{\"error\":\"{why}\",\"revision\":103}}"))
+    };
     let (conversation, handle) = talk_in_process(keeping(1));
     conversation
         .with(|sim, _| {
@@ -143,7 +149,11 @@ fn a_poll_never_hides_that_changes_are_missing() {
         .with(|sim, _| {
             sim.drain(Duration::from_secs(1)).unwrap_or_default();
         })
-        .server(gone.replacen("*\r\n*\r\n*\r\n*\r\n*\r\n", "*\r\n*\r\n*\r\n*\r\nConnection: close\r\n\r\n", 1))
+        .server(gone.replacen(
+            "*\r\n*\r\n*\r\n*\r\n*\r\n",
+            "*\r\n*\r\n*\r\n*\r\nConnection: close\r\n\r\n",
+            1,
+        ))
         .server_ends()
         .end();
 }

@@ -3,7 +3,9 @@
 use keepwatch_sim::Sim;
 use keepwatch_watch::log::RevisionError;
 use keepwatch_watch::store::{Condition, Reply};
-use keepwatch_watch::{Config, Event, Filter, Handle, Pending, Revision, Subscription, Unavailable, WatchServer};
+use keepwatch_watch::{
+    Config, Event, Filter, Handle, Pending, Revision, Subscription, Unavailable, WatchServer,
+};
 
 use crate::support::{keeping, level, put, server};
 

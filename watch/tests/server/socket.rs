@@ -59,16 +59,43 @@ fn the_watch_of_the_url_that_is_compacted_closes_with_4410() {
 fn operations_are_answered_with_their_id() {
     exchange(&[
         (r#"{"op":"put","id":1,"key":"a","value":"x"}"#, r#"{"id":1,"type":"result","revision":101}"#),
-        (r#"{"op":"put","id":2,"key":"b","value64":"/w==","ifRevision":0}"#, r#"{"id":2,"type":"result","revision":102}"#),
-        (r#"{"op":"put","id":3,"key":"b","value":"","ifRevision":0}"#, r#"{"id":3,"type":"error","status":412,"error":"the key exists","revision":102}"#),
-        (r#"{"op":"put","id":3,"key":"b","value":"","ifRevision":7}"#, r#"{"id":3,"type":"error","status":412,"error":"the key is at another revision","revision":102}"#),
-        (r#"{"op":"get","id":4,"key":"b"}"#, r#"{"id":4,"type":"result","key":"b","revision":102,"createRevision":102,"value64":"/w=="}"#),
-        (r#"{"op":"list","id":5,"limit":1}"#, r#"{"id":5,"type":"result","revision":102,"items":[{"key":"a","revision":101,"createRevision":101,"value":"x"}],"continue":"102.a"}"#),
-        (r#"{"op":"list","id":5,"prefix":"","continue":"102.a"}"#, r#"{"id":5,"type":"result","revision":102,"items":[{"key":"b","revision":102,"createRevision":102,"value64":"/w=="}]}"#),
-        (r#"{"op":"list","id":5,"continue":"9.a"}"#, r#"{"id":5,"type":"error","status":410,"error":"the changes before revision 100 are no longer kept","revision":102}"#),
+        (
+            r#"{"op":"put","id":2,"key":"b","value64":"/w==","ifRevision":0}"#,
+            r#"{"id":2,"type":"result","revision":102}"#,
+        ),
+        (
+            r#"{"op":"put","id":3,"key":"b","value":"","ifRevision":0}"#,
+            r#"{"id":3,"type":"error","status":412,"error":"the key exists","revision":102}"#,
+        ),
+        (
+            r#"{"op":"put","id":3,"key":"b","value":"","ifRevision":7}"#,
+            r#"{"id":3,"type":"error","status":412,"error":"the key is at another revision","revision":102}"#,
+        ),
+        (
+            r#"{"op":"get","id":4,"key":"b"}"#,
+            r#"{"id":4,"type":"result","key":"b","revision":102,"createRevision":102,"value64":"/w=="}"#,
+        ),
+        (
+            r#"{"op":"list","id":5,"limit":1}"#,
+            r#"{"id":5,"type":"result","revision":102,"items":[{"key":"a","revision":101,"createRevision":101,"value":"x"}],"continue":"102.a"}"#,
+        ),
+        (
+            r#"{"op":"list","id":5,"prefix":"","continue":"102.a"}"#,
+            r#"{"id":5,"type":"result","revision":102,"items":[{"key":"b","revision":102,"createRevision":102,"value64":"/w=="}]}"#,
+        ),
+        (
+            r#"{"op":"list","id":5,"continue":"9.a"}"#,
+            r#"{"id":5,"type":"error","status":410,"error":"the changes before revision 100 are no longer kept","revision":102}"#,
+        ),
         (r#"{"op":"delete","id":6,"key":"a"}"#, r#"{"id":6,"type":"result","revision":103}"#),
-        (r#"{"op":"delete","id":6,"key":"a"}"#, r#"{"id":6,"type":"error","status":404,"error":"no such key"}"#),
-        (r#"{"op":"get","id":7,"key":"a"}"#, r#"{"id":7,"type":"error","status":404,"error":"no such key","revision":103}"#),
+        (
+            r#"{"op":"delete","id":6,"key":"a"}"#,
+            r#"{"id":6,"type":"error","status":404,"error":"no such key"}"#,
+        ),
+        (
+            r#"{"op":"get","id":7,"key":"a"}"#,
+            r#"{"id":7,"type":"error","status":404,"error":"no such key","revision":103}"#,
+        ),
         (r#"{"op":"cancel","id":8}"#, r#"{"id":8,"type":"error","status":404,"error":"no such watch"}"#),
     ]);
 }
@@ -116,13 +143,17 @@ fn binary_messages_are_not_understood_and_end_the_connection() {
 fn many_watches_share_a_connection_and_each_ends_alone() {
     let (conversation, handle) = open(keeping(2), "");
     let event = |id: u64, key: &str, revision: u64| {
-        message(&format!(r#"{{"id":{id},"type":"put","key":"{key}","revision":{revision},"createRevision":{revision},"value":""}}"#))
+        message(&format!(
+            r#"{{"id":{id},"type":"put","key":"{key}","revision":{revision},"createRevision":{revision},"value":""}}"#
+        ))
     };
     conversation
         .client(says(r#"{"op":"watch","id":1,"prefix":""}"#))
         .server_bytes(message(r#"{"id":1,"type":"watching","revision":100}"#))
         .client(says(r#"{"op":"watch","id":1,"key":"x"}"#))
-        .server_bytes(message(r#"{"id":1,"type":"error","status":409,"error":"there is a watch with this id"}"#))
+        .server_bytes(message(
+            r#"{"id":1,"type":"error","status":409,"error":"there is a watch with this id"}"#,
+        ))
         .client(says(r#"{"op":"watch","id":2,"key":"b"}"#))
         .server_bytes(message(r#"{"id":2,"type":"watching","revision":100}"#))
         .with(|sim, _| {
@@ -170,7 +201,9 @@ fn watches_have_a_limit_on_each_connection() {
         .client(says(r#"{"op":"watch","id":1,"prefix":""}"#))
         .server_bytes(message(r#"{"id":1,"type":"watching","revision":100}"#))
         .client(says(r#"{"op":"watch","id":2,"prefix":""}"#))
-        .server_bytes(message(r#"{"id":2,"type":"error","status":429,"error":"too many watches on this connection"}"#))
+        .server_bytes(message(
+            r#"{"id":2,"type":"error","status":429,"error":"too many watches on this connection"}"#,
+        ))
         .end();
 }
 
@@ -218,7 +251,11 @@ fn nothing_of_a_watch_follows_the_word_that_it_is_canceled() {
             message(r#"{"id":1,"type":"canceled"}"#),
             message(r#"{"id":2,"type":"error","status":404,"error":"no such key","revision":140}"#),
         ];
-        assert!(came.ends_with(&end.concat()), "{window}: {}", came[came.len().saturating_sub(300)..].escape_ascii());
+        assert!(
+            came.ends_with(&end.concat()),
+            "{window}: {}",
+            came[came.len().saturating_sub(300)..].escape_ascii()
+        );
     }
 }
 

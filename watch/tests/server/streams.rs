@@ -18,7 +18,9 @@ fn watch(kind: &str, query: &str) -> String {
 }
 
 fn event(key: &str, revision: u64, created: u64, value: &str) -> String {
-    format!(r#"{{"type":"put","key":"{key}","revision":{revision},"createRevision":{created},"value":"{value}"}}"#)
+    format!(
+        r#"{{"type":"put","key":"{key}","revision":{revision},"createRevision":{created},"value":"{value}"}}"#
+    )
 }
 
 #[test]
@@ -67,7 +69,9 @@ fn an_event_has_its_revision_as_id_and_a_heartbeat_is_an_id_alone() {
 #[test]
 fn the_last_event_id_wins_over_since_and_may_be_odd() {
     let (conversation, handle) = talk_in_process(Config::default());
-    let with_id = |id: &str| request("GET", "/v1/watch?key=a&since=100", &format!("Accept: {EVENTS}\r\nLast-Event-ID: {id}\r\n"));
+    let with_id = |id: &str| {
+        request("GET", "/v1/watch?key=a&since=100", &format!("Accept: {EVENTS}\r\nLast-Event-ID: {id}\r\n"))
+    };
     conversation
         .with(|sim, _| {
             put(sim, &handle, "a", "1");
@@ -95,7 +99,9 @@ fn an_event_source_is_told_of_compaction_on_the_stream() {
         .0
         .client(watch(EVENTS, "key=a&since=7") + &get("/healthz"))
         .server(stream_head(EVENTS))
-        .server(chunk("id: 100\nevent: compacted\nretry: 2000\ndata: {\"type\":\"compacted\",\"revision\":100}\n\n"))
+        .server(chunk(
+            "id: 100\nevent: compacted\nretry: 2000\ndata: {\"type\":\"compacted\",\"revision\":100}\n\n",
+        ))
         .server("0\r\n\r\nHTTP/1.1 200 OK\r\n*\r\n*\r\n*\r\n*\r\n\r\nok\n")
         .end();
 }
