@@ -55,7 +55,7 @@ impl Filter {
 
     fn query(&self, since: u64) -> String {
         let (name, text) = self.named();
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        let encoded = text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
         format!("/v1/watch?{name}={encoded}&since={since}")
     }
 
