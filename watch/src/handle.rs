@@ -123,7 +123,7 @@ impl Handle {
             return Pending::refused(Unavailable::Busy);
         }
         state.calls.push_back(request(Answer(sender)));
-        self.0.notify(&state);
+        self.0.notify(state);
         Pending { receiver, refused: None }
     }
 }
@@ -134,13 +134,13 @@ impl Queue {
         state.waker = Some(waker.clone());
         if !state.calls.is_empty() {
             // Asked before there was anyone to wake.
-            waker.wake_by_ref();
+            self.notify(state);
         }
     }
 
-    /// The next call that waits.
-    pub(crate) fn next(&self) -> Option<Request> {
-        lock(&self.state).calls.pop_front()
+    /// The calls that wait now: those that come meanwhile have another turn.
+    pub(crate) fn take(&self) -> VecDeque<Request> {
+        std::mem::take(&mut lock(&self.state).calls)
     }
 
     /// The subscriptions whose readers made room since the last time.
@@ -157,18 +157,24 @@ impl Queue {
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
-        state.calls.clear();
+        let calls = std::mem::take(&mut state.calls);
+        // Whoever waits is woken by this, and may call again.
+        drop(state);
+        drop(calls);
     }
 
     /// Has the machine called again soon.
     pub(crate) fn wake(&self) {
-        self.notify(&lock(&self.state));
+        self.notify(lock(&self.state));
     }
 
-    fn notify(&self, state: &State) {
+    /// Wakes without the lock: a waker may do anything, even call.
+    fn notify(&self, state: MutexGuard<'_, State>) {
         self.news.store(true, Ordering::Release);
-        if let Some(waker) = &state.waker {
-            waker.wake_by_ref();
+        let waker = state.waker.clone();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 }
@@ -305,7 +311,7 @@ impl Subscription {
         if self.receiver.len() <= Self::BUFFER / 2 && self.full.swap(false, Ordering::AcqRel) {
             let mut state = lock(&self.queue.state);
             state.drained.push(self.id);
-            self.queue.notify(&state);
+            self.queue.notify(state);
         }
     }
 }
@@ -316,7 +322,7 @@ impl Drop for Subscription {
         let mut state = lock(&self.queue.state);
         if !state.closed {
             state.drained.push(self.id);
-            self.queue.notify(&state);
+            self.queue.notify(state);
         }
     }
 }

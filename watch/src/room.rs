@@ -55,6 +55,7 @@ impl Member {
     /// Says a line to every reader on every machine; here at the next [`Member::poll`].
     pub(crate) fn say(&self, line: &str) {
         let line: Arc<[u8]> = Arc::from(line.as_bytes());
+        let mut wakers = Vec::new();
         for member in lock(&self.room.0).iter().filter_map(Weak::upgrade) {
             let mut content = lock(&member.content);
             if content.lines.len() >= self.keep {
@@ -64,11 +65,11 @@ impl Member {
             content.lines.push_back(Arc::clone(&line));
             member.news.store(true, Ordering::Release);
             if !Arc::ptr_eq(&member, &self.inbox) {
-                if let Some(waker) = &content.waker {
-                    waker.wake_by_ref();
-                }
+                wakers.extend(content.waker.clone());
             }
         }
+        // Without a lock: a waker may do anything.
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Takes what was said. Returns whether there was anything.

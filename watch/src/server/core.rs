@@ -202,7 +202,7 @@ impl<S: Store> Core<S> {
         // A farewell a millisecond, but all well before the end. Few connections need no spread.
         let room = by.since(now.instant).mul_f32(0.8);
         let span = room.min(Duration::from_millis(connections as u64));
-        self.farewells = Some(Farewells { from: now.instant, span });
+        self.farewells = Some(Farewells::new(now.instant, span));
     }
 }
 
@@ -221,6 +221,10 @@ pub(super) struct Farewells {
 }
 
 impl Farewells {
+    pub(super) fn new(from: Instant, span: Duration) -> Self {
+        Self { from, span }
+    }
+
     pub(super) fn at(&self, id: ConnectionId) -> Instant {
         // A scrambled slot as a fraction of the span.
         let part = (id.slot() as u32).wrapping_mul(0x9e37_79b1);

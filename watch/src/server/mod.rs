@@ -99,7 +99,7 @@ impl<S: Store> WatchServer<S> {
 
 /// What a connection beyond the limit is sent. The wait keeps those that are refused from coming back all at once.
 const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\
     Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections: try later\"}\n";
 
 impl<S: Store> Server for WatchServer<S> {

@@ -59,7 +59,7 @@ impl<S: Store> Core<S> {
         for id in self.publishing.queue.drained() {
             self.publishing.due.push_back(id);
         }
-        while let Some(request) = self.publishing.queue.next() {
+        for request in self.publishing.queue.take() {
             match request {
                 Request::Write { operation, reply } => self.write(operation, reply),
                 // A read sees every write that was asked for before it: those are settled first.

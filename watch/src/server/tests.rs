@@ -1,1 +1,20 @@
+use super::core::Farewells;
+use super::*;
 
+#[test]
+fn what_a_connection_too_many_is_sent_is_as_long_as_it_says() {
+    let text = std::str::from_utf8(FULL).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())));
+}
+
+#[test]
+fn farewells_lie_within_their_span() {
+    let (from, span) = (Instant::from_millis(1000), std::time::Duration::from_millis(500));
+    let farewells = Farewells::new(from, span);
+    let mut times: Vec<_> = (0..1000).map(|slot| farewells.at(ConnectionId::new(slot, 0))).collect();
+    assert!(times.iter().all(|at| (from..=from + span).contains(at)));
+    times.sort_unstable();
+    let widest = times.windows(2).map(|pair| pair[1].since(pair[0])).max();
+    assert!(widest < Some(std::time::Duration::from_millis(3)), "{widest:?}");
+}

@@ -49,6 +49,18 @@ struct Refused {
     why: String,
 }
 
+/// What is wrong with a message.
+struct Wrong {
+    status: u16,
+    why: String,
+}
+
+impl<T: Into<String>> From<T> for Wrong {
+    fn from(why: T) -> Self {
+        Self { status: 400, why: why.into() }
+    }
+}
+
 /// The close code of a watch that came from the URL, when its revision is compacted.
 const COMPACTED: u16 = 4410;
 /// The opcode of a Close frame (RFC 6455 section 5.2).
@@ -465,12 +477,12 @@ fn parse(text: &str, config: &Config) -> Result<Request, Refused> {
     request(id, &mut members, config)
         .and_then(|request| match members.keys().next() {
             None => Ok(request),
-            Some(name) => Err(format!("there is no member {} here", shown(name))),
+            Some(name) => Err(format!("there is no member {} here", shown(name)).into()),
         })
-        .map_err(|why| Refused { id: Some(id), status: 400, why })
+        .map_err(|Wrong { status, why }| Refused { id: Some(id), status, why })
 }
 
-fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result<Request, String> {
+fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result<Request, Wrong> {
     let operation = text(members, "op")?.ok_or("a message has an op")?;
     Ok(match operation.as_str() {
         "watch" => {
@@ -500,7 +512,8 @@ fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result
                 _ => return Err("a put has either a value or a value64".into()),
             };
             if value.len() > config.value_bytes {
-                return Err(format!("a value has at most {} bytes", config.value_bytes));
+                let why = format!("a value has at most {} bytes", config.value_bytes);
+                return Err(Wrong { status: 413, why });
             }
             let condition = condition(members)?;
             Request::Write { id, operation: Operation::Put { key, value: value.into(), condition } }
@@ -526,7 +539,7 @@ fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result
         }
         _ => {
             let operation = shown(&operation);
-            return Err(format!("there is no op {operation}: watch, cancel, put, get, list or delete"));
+            return Err(format!("there is no op {operation}: watch, cancel, put, get, list or delete").into());
         }
     })
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keepwatch_protocol::driver::Driver;
-use keepwatch_protocol::{ConnectionId, DriverConfig, Fill, Instant, Leases, Now, Peer, UnixMillis};
+use keepwatch_protocol::{ConnectionId, DriverConfig, Fill, Instant, Leases, Now, Peer, Server, UnixMillis};
 use keepwatch_sim::{Client, Sim, SimConfig};
 use keepwatch_watch::store::Reply;
 use keepwatch_watch::{Handle, WatchServer};
@@ -53,15 +53,21 @@ impl Filter {
         }
     }
 
-    fn query(&self, since: u64) -> String {
+    fn query(&self, since: Option<u64>) -> String {
         let (name, text) = self.named();
-        let encoded: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        format!("/v1/watch?{name}={encoded}&since={since}")
+        let from = since.map_or("initial=true".to_owned(), |since| format!("since={since}"));
+        let encoded = text.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
+        format!("/v1/watch?{name}={encoded}&{from}")
     }
 
-    fn operation(&self, id: usize, since: u64) -> Vec<u8> {
+    fn operation(&self, id: usize, since: Option<u64>) -> Vec<u8> {
         let (name, text) = self.named();
-        says(&json!({ "op": "watch", "id": id, name: text, "since": since }).to_string())
+        let mut operation = json!({ "op": "watch", "id": id, name: text });
+        match since {
+            Some(since) => operation["since"] = since.into(),
+            None => operation["initial"] = true.into(),
+        }
+        says(&operation.to_string())
     }
 }
 
@@ -71,8 +77,8 @@ enum Step {
     Delete(usize),
     /// Several puts that are one batch.
     Burst(Vec<(usize, u8)>),
-    /// A watcher comes, whose revision lies so many changes back.
-    Watch(Carrier, Filter, Filter, usize),
+    /// A watcher comes, whose revision lies so many changes back; if there is none, it wants the state first.
+    Watch(Carrier, Filter, Filter, Option<usize>),
     /// A watcher reads up to so many bytes.
     Read(usize, usize),
     /// A watcher loses its connection, and comes back with the last revision that it saw.
@@ -93,7 +99,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => write().prop_map(|(key, value)| Step::Put(key, value)),
         2 => (0..KEYS.len()).prop_map(Step::Delete),
         2 => prop::collection::vec(write(), 2..8).prop_map(Step::Burst),
-        2 => (prop::sample::select(carriers), filter(), filter(), 0..6usize)
+        2 => (prop::sample::select(carriers), filter(), filter(), proptest::option::weighted(0.7, 0..6usize))
             .prop_map(|(carrier, first, second, back)| Step::Watch(carrier, first, second, back)),
         8 => (0..8usize, 0..300usize).prop_map(|(watcher, bytes)| Step::Read(watcher, bytes)),
         1 => (0..8usize).prop_map(Step::Reconnect),
@@ -110,6 +116,8 @@ trait Net {
     fn reset(&mut self, client: usize);
     fn received(&mut self, client: usize) -> Vec<u8>;
     fn wait(&mut self, time: Duration);
+    /// All farewells are said.
+    fn drain(&mut self);
     /// Everybody reads all there is.
     fn finish(&mut self);
 }
@@ -155,6 +163,12 @@ impl Net for Simulated {
 
     fn wait(&mut self, time: Duration) {
         self.sim.advance(time).unwrap();
+    }
+
+    fn drain(&mut self) {
+        let now = self.sim.now();
+        self.sim.server_mut().drain(now.instant + Duration::from_secs(1), now);
+        self.wait(Duration::from_secs(1));
     }
 
     fn finish(&mut self) {
@@ -280,6 +294,12 @@ impl Net for Leased {
         self.run();
     }
 
+    fn drain(&mut self) {
+        let by = self.now.instant + Duration::from_secs(1);
+        self.driver.server_mut().drain(by, self.now);
+        self.wait(Duration::from_secs(1));
+    }
+
     fn finish(&mut self) {
         self.run();
         while let Some(client) = self.wires.iter().position(|wire| !wire.leased.is_empty()) {
@@ -294,30 +314,37 @@ struct Watcher {
     /// What came and is not understood yet.
     bytes: Vec<u8>,
     head_came: bool,
+    /// The server ended the stream, in the way of the carrier.
+    ended: bool,
     watches: Vec<Watch>,
 }
 
 struct Watch {
     filter: Filter,
-    since: u64,
+    /// `None`: the state is to come, or is coming.
+    since: Option<u64>,
     /// The last revision that it saw.
-    cursor: u64,
+    cursor: Option<u64>,
     seen: Vec<Past>,
     compacted: bool,
 }
 
 impl Watcher {
-    fn new(net: &mut impl Net, carrier: Carrier, filters: Vec<Filter>, since: u64) -> Self {
+    fn new(net: &mut impl Net, carrier: Carrier, filters: Vec<Filter>, since: Option<u64>) -> Self {
         let watch = |filter| Watch { filter, since, cursor: since, seen: Vec::new(), compacted: false };
         let watches = filters.into_iter().map(watch).collect();
-        let mut watcher = Self { carrier, client: 0, bytes: Vec::new(), head_came: false, watches };
+        let (bytes, head_came, ended) = (Vec::new(), false, false);
+        let mut watcher = Self { carrier, client: 0, bytes, head_came, ended, watches };
         watcher.connect(net);
         watcher
     }
 
     fn connect(&mut self, net: &mut impl Net) {
         self.client = net.connect();
-        (self.bytes, self.head_came) = (Vec::new(), false);
+        (self.bytes, self.head_came, self.ended) = (Vec::new(), false, false);
+        for watch in self.watches.iter_mut().filter(|watch| watch.since.is_none()) {
+            watch.seen.clear(); // a state that broke off is worth nothing
+        }
         let Watch { filter, cursor, .. } = &self.watches[0];
         let target = filter.query(*cursor);
         let bare = |kind| format!("GET {target} HTTP/1.0\r\nHost: x\r\nAccept: {kind}\r\n\r\n");
@@ -354,48 +381,45 @@ impl Watcher {
         }
         while let Some(event) = self.next_event() {
             let watch = &mut self.watches[event["id"].as_u64().unwrap_or(0) as usize];
-            assert!(!watch.compacted, "nothing follows: {event}");
+            assert!(!watch.compacted || event["type"] == "retry", "nothing follows: {event}");
             watch.heard(&event, history);
         }
     }
 
     /// The next event that is whole, if there is one.
     fn next_event(&mut self) -> Option<Value> {
-        loop {
-            let text = match self.carrier {
-                Carrier::Lines | Carrier::Events => {
-                    let (size, rest) = split(&self.bytes, b"\r\n")?;
-                    let size = usize::from_str_radix(std::str::from_utf8(size).unwrap(), 16).unwrap();
-                    let payload = rest.get(..size + 2)?;
-                    let (payload, end) = payload.split_at(size);
-                    assert_eq!(end, b"\r\n");
-                    let payload = payload.to_vec();
-                    let used = self.bytes.len() - rest.len() + size + 2;
-                    self.bytes.drain(..used);
-                    if size == 0 {
-                        return None;
-                    }
-                    payload
+        let text = match self.carrier {
+            Carrier::Lines | Carrier::Events => {
+                let (size, rest) = split(&self.bytes, b"\r\n")?;
+                let size = usize::from_str_radix(std::str::from_utf8(size).unwrap(), 16).unwrap();
+                let payload = rest.get(..size + 2)?;
+                let (payload, end) = payload.split_at(size);
+                assert_eq!(end, b"\r\n");
+                let payload = payload.to_vec();
+                let used = self.bytes.len() - rest.len() + size + 2;
+                self.bytes.drain(..used);
+                if size == 0 {
+                    self.ended = true;
+                    return None;
                 }
-                Carrier::BareLines => self.take_through(b"\n")?,
-                Carrier::BareEvents => self.take_through(b"\n\n")?,
-                Carrier::Socket | Carrier::SharedSocket => {
-                    let (opcode, payload) = self.take_frame()?;
-                    if opcode == 0x88 {
-                        return None;
-                    }
-                    if opcode == 0x89 {
-                        continue; // a ping
-                    }
-                    assert_eq!(opcode, 0x81, "{:?}", payload.escape_ascii());
-                    payload
-                }
-            };
-            let text = String::from_utf8(text).unwrap();
-            match self.carrier {
-                Carrier::Events | Carrier::BareEvents => return Some(event_of_sse(&text)),
-                _ => return Some(serde_json::from_str(&text).unwrap()),
+                payload
             }
+            Carrier::BareLines => self.take_through(b"\n")?,
+            Carrier::BareEvents => self.take_through(b"\n\n")?,
+            Carrier::Socket | Carrier::SharedSocket => {
+                let (opcode, payload) = self.take_frame()?;
+                if opcode == 0x88 {
+                    self.ended = true;
+                    return None;
+                }
+                assert_eq!(opcode, 0x81, "{:?}", payload.escape_ascii());
+                payload
+            }
+        };
+        let text = String::from_utf8(text).unwrap();
+        match self.carrier {
+            Carrier::Events | Carrier::BareEvents => Some(event_of_sse(&text)),
+            _ => Some(serde_json::from_str(&text).unwrap()),
         }
     }
 
@@ -424,28 +448,43 @@ impl Watch {
     fn heard(&mut self, event: &Value, history: &[Past]) {
         let revision = event["revision"].as_u64().unwrap();
         match event["type"].as_str().unwrap() {
-            "watching" => {}
+            "watching" | "retry" => {}
             "compacted" => self.compacted = true,
+            "bookmark" if self.since.is_none() => {
+                let mut state: Vec<Past> = Vec::new();
+                for past in history.iter().filter(|past| past.0 <= revision && self.filter.matches(&past.1)) {
+                    state.retain(|(_, key, _)| *key != past.1);
+                    state.extend(past.2.is_some().then(|| past.clone()));
+                }
+                state.sort_by(|a, b| a.1.cmp(&b.1));
+                assert_eq!(self.seen, state, "the state at {revision}");
+                self.seen.clear();
+                (self.since, self.cursor) = (Some(revision), Some(revision));
+            }
             "bookmark" => {
                 let due = self.expected(history).filter(|past| past.0 <= revision).count();
                 assert_eq!(self.seen.len(), due, "the bookmark {revision} says that these are all");
-                self.cursor = revision;
+                self.cursor = Some(revision);
             }
             _ => {
                 let value = event.get("value").map(|value| value.as_str().unwrap().to_owned());
                 self.seen.push((revision, event["key"].as_str().unwrap().to_owned(), value));
-                self.cursor = revision;
+                self.cursor = self.since.and(Some(revision));
             }
         }
     }
 
     fn expected<'a>(&'a self, history: &'a [Past]) -> impl Iterator<Item = &'a Past> {
-        history.iter().filter(|(revision, key, _)| *revision > self.since && self.filter.matches(key))
+        let since = self.since.unwrap_or(u64::MAX);
+        history.iter().filter(move |(revision, key, _)| *revision > since && self.filter.matches(key))
     }
 
-    fn check(&self, carrier: Carrier, history: &[Past]) {
+    /// `whole`: nothing ended it.
+    fn check(&self, carrier: Carrier, history: &[Past], whole: bool) {
         let expected: Vec<_> = self.expected(history).cloned().collect();
-        if self.compacted {
+        if self.since.is_none() {
+            assert!(self.compacted || !whole, "{carrier:?}: the state never came");
+        } else if self.compacted || !whole {
             assert!(expected.starts_with(&self.seen), "{carrier:?}: {:?} of {expected:?}", self.seen);
         } else {
             assert_eq!(self.seen, expected, "{carrier:?}");
@@ -466,14 +505,19 @@ fn split<'a>(bytes: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
 fn event_of_sse(text: &str) -> Value {
     assert!(!text.contains('\r'));
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    let id: u64 = field("id").unwrap().parse().unwrap();
-    let Some(data) = field("data") else { return json!({ "type": "bookmark", "revision": id }) };
+    let id = field("id").map(|id| id.parse::<u64>().unwrap());
+    let Some(data) = field("data") else {
+        let kind = if id.is_some() { "bookmark" } else { "retry" };
+        return json!({ "type": kind, "revision": id.unwrap_or(0) });
+    };
     let event: Value = serde_json::from_str(data).unwrap();
-    assert_eq!((field("event"), event["revision"].as_u64()), (event["type"].as_str(), Some(id)));
+    assert_eq!(field("event"), event["type"].as_str());
+    // An item of the state has no id.
+    assert!(id.is_none() || id == event["revision"].as_u64());
     event
 }
 
-fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>) {
+fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>, drain: bool) {
     let mut history: Vec<Past> = Vec::new();
     let mut watchers: Vec<Watcher> = Vec::new();
     for step in steps {
@@ -485,7 +529,7 @@ fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>) {
                 write(net, handle, &mut history, &writes);
             }
             Step::Watch(carrier, first, second, back) => {
-                let since = history.iter().rev().nth(back).map_or(START, |past| past.0);
+                let since = back.map(|back| history.iter().rev().nth(back).map_or(START, |past| past.0));
                 let filters = match carrier {
                     Carrier::SharedSocket => vec![first, second],
                     _ => vec![first],
@@ -501,6 +545,7 @@ fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>) {
                 if let Some(watcher) = watchers.get_mut(watcher) {
                     watcher.understand(net, &history);
                     net.reset(watcher.client);
+                    watcher.bytes.clear();
                     if !watcher.watches.iter().all(|watch| watch.compacted) {
                         watcher.connect(net);
                     }
@@ -509,11 +554,18 @@ fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>) {
             Step::Wait => net.wait(Duration::from_secs(26)),
         }
     }
+    if drain {
+        net.drain();
+    }
     net.finish();
     for watcher in &mut watchers {
         watcher.understand(net, &history);
+        assert!(watcher.bytes.is_empty(), "a frame is not whole: {}", watcher.bytes.escape_ascii());
+        let framed = !matches!(watcher.carrier, Carrier::BareLines | Carrier::BareEvents);
+        let refused = watcher.watches.iter().all(|watch| watch.compacted);
+        assert!(watcher.ended || !drain || !framed || refused, "{:?} has no end", watcher.carrier);
         for watch in &watcher.watches {
-            watch.check(watcher.carrier, &history);
+            watch.check(watcher.carrier, &history, !drain);
             assert!(!watch.compacted || history.len() > keep, "nothing was lost");
         }
     }
@@ -577,12 +629,13 @@ proptest! {
         keep in prop::sample::select(vec![1usize, 3, 10, 10_000]),
         window in prop::sample::select(vec![1usize, 7, 64, 300, 4096]),
         writes in prop::collection::vec(1..200usize, 0..4),
+        drain: bool,
     ) {
         let (server, handle) = patient_server(keep);
         let mut config = SimConfig::default();
         config.driver = patient();
         let mut net = Simulated { sim: Sim::with_config(server, config), clients: Vec::new(), window, writes };
-        play(&mut net, &handle, keep, steps);
+        play(&mut net, &handle, keep, steps, drain);
     }
 
     #[test]
@@ -590,9 +643,10 @@ proptest! {
         steps in prop::collection::vec(step(), 1..80),
         keep in prop::sample::select(vec![1usize, 3, 10, 10_000]),
         most in prop::sample::select(vec![1usize, 100, 10_000]),
+        drain: bool,
     ) {
         let (server, handle) = patient_server(keep);
         let mut net = Leased::new(server, most);
-        play(&mut net, &handle, keep, steps);
+        play(&mut net, &handle, keep, steps, drain);
     }
 }

@@ -307,7 +307,7 @@ fn a_connection_too_many_is_told_to_come_later() {
     talk(config(|config| config.connections = 1))
         .speaker("second")
         .server(
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 43\r\n\
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\
             Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections: try later\"}\n",
         )
         .server_ends()

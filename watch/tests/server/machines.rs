@@ -16,7 +16,9 @@ impl Two {
         let mut sims = [1, 2].map(|seed| Sim::new(shared.machine(seed).0));
         let clients = [0, 1].map(|index: usize| sims[index].connect());
         // Each has the state of the beginning.
-        sims.iter_mut().for_each(|sim| sim.run().unwrap());
+        for sim in &mut sims {
+            sim.run().unwrap();
+        }
         Self { sims, clients }
     }
 

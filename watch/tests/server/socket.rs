@@ -127,6 +127,18 @@ fn what_cannot_be_understood_is_answered_briefly() {
 }
 
 #[test]
+fn a_value_over_the_limit_is_413() {
+    let (conversation, _handle) = open(config(|config| config.value_bytes = 2), "");
+    let refused = r#"{"id":1,"type":"error","status":413,"error":"a value has at most 2 bytes"}"#;
+    conversation
+        .client(says(r#"{"op":"put","id":1,"key":"a","value":"abc"}"#))
+        .server_bytes(message(refused))
+        .client(says(r#"{"op":"put","id":1,"key":"a","value64":"YWJj"}"#))
+        .server_bytes(message(refused))
+        .end();
+}
+
+#[test]
 fn binary_messages_are_not_understood_and_end_the_connection() {
     let (conversation, _handle) = open(Config::default(), "?prefix=&since=100");
     let mut sim = conversation

@@ -274,3 +274,26 @@ fn silence_of_any_length_has_its_bookmarks() {
         .server(later)
         .end();
 }
+
+#[test]
+fn a_reader_that_stalls_after_a_long_time_is_waited_for_and_then_given_up() {
+    for request in [watch(LINES, "prefix="), get("/hello")] {
+        let (server, handle) = server(Config::default());
+        let mut sim = Sim::new(server);
+        let client = sim.connect();
+        client.send(request);
+        sim.advance(Duration::from_secs(600)).unwrap();
+        client.window(3);
+        client.read_limit(0);
+        put(&mut sim, &handle, "a", "1");
+        let other = sim.connect();
+        other.send(get("/ok/there"));
+        other.shutdown_write();
+        sim.run().unwrap();
+        sim.advance(Duration::from_secs(59)).unwrap();
+        assert!(!client.is_closed());
+        sim.advance(Duration::from_secs(2)).unwrap();
+        assert!(client.is_closed());
+        nothing_is_left(&mut sim);
+    }
+}
