@@ -16,7 +16,7 @@ pub(crate) enum Notice {
     Compacted(Revision),
     /// The same, and the state at this revision follows at once.
     Restated(Revision),
-    /// The watch is on, from here.
+    /// The watch is on, and this is the newest revision: what it has not seen up to there follows.
     Watching(Revision),
 }
 
