@@ -173,6 +173,30 @@ mod tests {
     }
 
     #[test]
+    fn each_reply_has_its_status() {
+        use crate::store::Full;
+        let status = |reply, absent| match Written::new(reply, absent) {
+            Written::Done { status, .. } => (status, ""),
+            Written::Refused { status, why, .. } => (status, why),
+        };
+        let revision = Revision::new(7).unwrap();
+        let conflict = |current| Reply::Conflict { current };
+        let table = [
+            (Reply::Written { revision, created: true, changed: true }, false, (201, "")),
+            (Reply::Written { revision, created: false, changed: false }, false, (200, "")),
+            (Reply::Deleted { revision }, false, (200, "")),
+            (Reply::Missing, false, (404, "no such key")),
+            (conflict(None), false, (412, "the key does not exist")),
+            (conflict(Some(revision)), false, (412, "the key is at another revision")),
+            (conflict(Some(revision)), true, (412, "the key exists")),
+            (Reply::Full { why: Full::Revisions }, false, (507, "the store has no room for it")),
+        ];
+        for (reply, absent, expected) in table {
+            assert_eq!(status(reply, absent), expected, "{reply:?}");
+        }
+    }
+
+    #[test]
     fn an_error_is_one_line_of_json() {
         let error = error("what \"and\"\nwhy", Revision::new(9));
         assert_eq!(error, b"{\"error\":\"what \\\"and\\\"\\nwhy\",\"revision\":9}\n");

@@ -71,7 +71,7 @@ fn a_refused_write_says_what_stands_against_it() {
 }
 
 #[test]
-fn a_value_over_the_limit_is_413_and_a_full_store_507() {
+fn a_value_over_the_limit_is_413_and_a_key_over_it_is_told_to_the_process() {
     talk(config(|config| config.value_bytes = 4))
         .client("PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
         .server("HTTP/1.1 413 Content Too Large\r\n*\r\n*\r\n*\r\nConnection: close\r\n\r\n*")
