@@ -16,7 +16,7 @@ pub(crate) enum Notice {
     Compacted(Revision),
     /// The same, and the state at this revision follows at once.
     Restated(Revision),
-    /// The watch is on, from here.
+    /// The watch is on, and this is the newest revision: what it has not seen up to there follows.
     Watching(Revision),
 }
 
@@ -170,6 +170,30 @@ mod tests {
     #[test]
     fn a_delete_has_no_value() {
         assert_eq!(event(None), r#"{"type":"delete","key":"app/a","revision":7}"#);
+    }
+
+    #[test]
+    fn each_reply_has_its_status() {
+        use crate::store::Full;
+        let status = |reply, absent| match Written::new(reply, absent) {
+            Written::Done { status, .. } => (status, ""),
+            Written::Refused { status, why, .. } => (status, why),
+        };
+        let revision = Revision::new(7).unwrap();
+        let conflict = |current| Reply::Conflict { current };
+        let table = [
+            (Reply::Written { revision, created: true, changed: true }, false, (201, "")),
+            (Reply::Written { revision, created: false, changed: false }, false, (200, "")),
+            (Reply::Deleted { revision }, false, (200, "")),
+            (Reply::Missing, false, (404, "no such key")),
+            (conflict(None), false, (412, "the key does not exist")),
+            (conflict(Some(revision)), false, (412, "the key is at another revision")),
+            (conflict(Some(revision)), true, (412, "the key exists")),
+            (Reply::Full { why: Full::Revisions }, false, (507, "the store has no room for it")),
+        ];
+        for (reply, absent, expected) in table {
+            assert_eq!(status(reply, absent), expected, "{reply:?}");
+        }
     }
 
     #[test]

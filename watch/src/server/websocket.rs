@@ -208,9 +208,8 @@ impl Connection {
                 let mut frames = Vec::new();
                 match Feed::begin(core, slot, &watch, look) {
                     Ok((feed, notice)) => {
-                        let revision = watch.since.unwrap_or(core.view.revision());
-                        look.put_notice(Notice::Watching(revision), &mut frames);
-                        if let Some(notice @ Notice::Compacted(_)) = notice {
+                        look.put_notice(Notice::Watching(core.view.revision()), &mut frames);
+                        if let Some(notice @ Notice::Restated(_)) = notice {
                             look.put_notice(notice, &mut frames);
                         }
                         if !socket.has_watches() {

@@ -650,3 +650,50 @@ proptest! {
         play(&mut net, &handle, keep, steps, drain);
     }
 }
+
+#[test]
+fn bodies_and_lists_are_leased_whole_however_little_is_written() {
+    for (most, step) in [(40, 11), (300, 299), (1 << 20, 113), (1 << 20, usize::MAX)] {
+        let (server, handle) = patient_server(1000);
+        let mut net = Leased::new(server, most);
+        for key in 0..4 {
+            let pending = handle.put(&format!("k{key}"), "v".repeat(9000).as_bytes());
+            net.run();
+            assert!(pending.wait().is_ok());
+        }
+        let client = net.connect();
+        let requests = ["/v1/kv/k1", "/v1/kv", "/v1/kv/k2", "/healthz"];
+        for target in requests {
+            net.send(client, request("GET", target, "").as_bytes());
+        }
+        net.run();
+        while !net.wires[client].leased.is_empty() {
+            net.read(client, step);
+        }
+        let text = String::from_utf8(net.received(client)).unwrap();
+        let heads: Vec<_> = text.match_indices("HTTP/1.1 200 OK\r\n").collect();
+        assert_eq!(heads.len(), requests.len(), "{most} {step}");
+        assert!(text.ends_with("\r\n\r\nok\n"), "{most} {step}");
+        let value = "v".repeat(9000);
+        assert_eq!(text.matches(&format!("\r\n\r\n{value}HTTP")).count(), 2, "{most} {step}");
+        let (_, list) = text[heads[1].0..heads[2].0].split_once("\r\n\r\n").unwrap();
+        let (list, rest) = unchunked(list);
+        assert_eq!(rest, "");
+        let list: Value = serde_json::from_str(&list).unwrap();
+        assert_eq!(list["items"].as_array().unwrap().len(), 4);
+    }
+}
+
+/// The content of chunks, and what is behind the last.
+fn unchunked(mut text: &str) -> (String, &str) {
+    let mut content = String::new();
+    loop {
+        let (size, rest) = text.split_once("\r\n").unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        content += &rest[..size];
+        text = rest[size..].strip_prefix("\r\n").unwrap();
+        if size == 0 {
+            return (content, text);
+        }
+    }
+}

@@ -1,11 +1,17 @@
 //! Routes that answer at once: values, lists, the demonstrations, operations.
 
+use std::time::Duration;
+
+use keepwatch_protocol::Server;
+use keepwatch_protocol::websocket::Opcode;
 use keepwatch_sim::{Sim, every_split};
 use keepwatch_watch::Config;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 use crate::support::{
-    UPGRADE, chunk, config, get, json, keeping, nothing_is_left, put, put_request, request, server,
-    server_of_defaults, talk, talk_in_process,
+    UPGRADE, chunk, config, get, json, keeping, masked, nothing_is_left, put, put_request, request, says,
+    server, server_of_defaults, talk, talk_in_process,
 };
 
 #[test]
@@ -65,7 +71,7 @@ fn a_refused_write_says_what_stands_against_it() {
 }
 
 #[test]
-fn a_value_over_the_limit_is_413_and_a_full_store_507() {
+fn a_value_over_the_limit_is_413_and_a_key_over_it_is_told_to_the_process() {
     talk(config(|config| config.value_bytes = 4))
         .client("PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
         .server("HTTP/1.1 413 Content Too Large\r\n*\r\n*\r\n*\r\nConnection: close\r\n\r\n*")
@@ -340,4 +346,111 @@ fn the_same_requests_have_the_same_answers_at_every_split() {
     let text = String::from_utf8(replayed.bytes).unwrap();
     assert_eq!(text.matches("HTTP/1.1 ").count(), requests.len());
     assert!(!replayed.ended);
+}
+
+/// What a client may say, sensibly or not.
+fn utterance() -> impl Strategy<Value = Vec<u8>> {
+    let lines = vec![
+        "GET / HTTP/1.1",
+        "HEAD /hello HTTP/1.1",
+        "GET /hello HTTP/1.0",
+        "GET /count HTTP/1.1",
+        "GET /count HTTP/1.0",
+        "POST /ok/a HTTP/1.1",
+        "GET /ok/b HTTP/1.1",
+        "GET /metrics HTTP/1.0",
+        "OPTIONS * HTTP/1.1",
+        "CONNECT x:80 HTTP/1.1",
+        "TRACE / HTTP/1.1",
+        "PUT /v1/kv/a HTTP/1.1",
+        "PUT /v1/kv/b HTTP/1.0",
+        "PUT /v1/kv/ HTTP/1.1",
+        "DELETE /v1/kv/a HTTP/1.1",
+        "GET /v1/kv/big HTTP/1.1",
+        "HEAD /v1/kv/big HTTP/1.1",
+        "GET /v1/kv?limit=1 HTTP/1.1",
+        "GET /v1/kv HTTP/1.0",
+        "GET http://x/v1/kv HTTP/1.1",
+        "GET /v1/watch?prefix= HTTP/1.1",
+        "GET /v1/watch?prefix=&since=100 HTTP/1.1",
+        "GET /v1/watch HTTP/1.1",
+        "GET /v1/watch?key=a&wait=0s HTTP/1.1",
+        "GET /v1/watch?prefix=&initial=true HTTP/1.1",
+        "GET /v1/watch?prefix=&initial=true&since=1 HTTP/1.0",
+        "GET /v1/watch?key=a&since=5 HTTP/1.1",
+    ];
+    let fields = vec![
+        "",
+        "Connection: close\r\n",
+        "Connection: keep-alive\r\n",
+        "Content-Length: 3\r\n",
+        "Content-Length: 99999999\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Expect: 100-continue\r\n",
+        "Accept: text/event-stream\r\n",
+        "Accept: application/x-ndjson\r\n",
+        "If-None-Match: *\r\n",
+        "If-Match: \"101\"\r\n",
+        "Origin: http://evil\r\n",
+        "Last-Event-ID: 7\r\n",
+        UPGRADE,
+        "Upgrade: websocket\r\nConnection: upgrade\r\n",
+        "Upgrade: h2c\r\nConnection: upgrade\r\n",
+        "Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Version: 7\r\n",
+    ];
+    let bodies = vec!["", "abc", "3\r\nabc\r\n0\r\n\r\n", "0\r\n\r\n", "\r\n", "x"];
+    let messages = vec![
+        says(r#"{"op":"put","id":1,"key":"a","value":"x"}"#),
+        says(r#"{"op":"watch","id":1,"prefix":"","initial":true}"#),
+        says(r#"{"op":"cancel","id":1}"#),
+        says(r#"{"op":"list","id":1}"#),
+        says("["),
+        masked(Opcode::Ping, b"x"),
+        masked(Opcode::Binary, b"x"),
+        masked(Opcode::Close, &[3, 232]),
+    ];
+    prop_oneof![
+        4 => (select(lines), prop::collection::vec(select(fields), 0..3), select(bodies))
+            .prop_map(|(line, fields, body)| format!("{line}\r\nHost: x\r\n{}\r\n{body}", fields.concat()).into_bytes()),
+        3 => select(messages),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_said_nothing_is_left_of_it(
+        said in prop::collection::vec((utterance(), 0..40u64), 1..8),
+        window in select(vec![3usize, 500, 1 << 20]),
+        how in 0..4,
+    ) {
+        let (server, handle) = server(keeping(4));
+        let mut sim = Sim::new(server);
+        put(&mut sim, &handle, "big", "v".repeat(9000));
+        let client = sim.connect();
+        client.window(window);
+        for (bytes, seconds) in said {
+            client.send(bytes);
+            sim.run().unwrap();
+            put(&mut sim, &handle, "tick", handle_counter());
+            sim.advance(Duration::from_secs(seconds)).unwrap();
+        }
+        match how {
+            0 => client.reset(),
+            1 => client.shutdown_write(),
+            2 => client.read_limit(0),
+            _ => {
+                let now = sim.now();
+                sim.server_mut().drain(now.instant + Duration::from_secs(1), now);
+            }
+        }
+        sim.advance(Duration::from_secs(1)).unwrap();
+        put(&mut sim, &handle, "tick", "the last");
+        sim.advance(Duration::from_secs(3600)).unwrap();
+        client.reset();
+        sim.run().unwrap();
+        nothing_is_left(&mut sim);
+    }
 }

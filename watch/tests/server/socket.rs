@@ -193,6 +193,29 @@ fn many_watches_share_a_connection_and_each_ends_alone() {
 }
 
 #[test]
+fn a_watch_of_the_past_is_told_the_newest_revision_and_then_what_it_missed() {
+    let (conversation, handle) = open(Config::default(), "");
+    conversation
+        .with(|sim, _| {
+            put(sim, &handle, "a", "");
+            put(sim, &handle, "b", "");
+        })
+        .client(says(r#"{"op":"watch","id":1,"key":"a","since":100}"#))
+        .server_bytes(message(r#"{"id":1,"type":"watching","revision":102}"#))
+        .server_bytes(message(
+            r#"{"id":1,"type":"put","key":"a","revision":101,"createRevision":101,"value":""}"#,
+        ))
+        .client(says(r#"{"op":"watch","id":2,"key":"a","since":7,"initial":true}"#))
+        .server_bytes(message(r#"{"id":2,"type":"watching","revision":102}"#))
+        .server_bytes(message(r#"{"id":2,"type":"compacted","revision":102}"#))
+        .server_bytes(message(
+            r#"{"id":2,"type":"put","key":"a","revision":101,"createRevision":101,"value":""}"#,
+        ))
+        .server_bytes(message(r#"{"id":2,"type":"bookmark","revision":102}"#))
+        .end();
+}
+
+#[test]
 fn a_first_watch_that_comes_late_is_not_reminded_at_once() {
     let (conversation, _handle) = open(config(|config| config.websocket.ping_interval = None), "");
     conversation
