@@ -162,7 +162,8 @@ pub trait Server {
         if to.push(Lease::from(Arc::<[u8]>::from(copy))) { fill } else { Fill::More }
     }
 
-    /// So many of the lent bytes were written. Only this moves a cursor.
+    /// So many of the lent bytes were written. Only this moves a cursor. None says only that a lease is over of which nothing
+    /// was written; what this returns is not looked at then.
     fn sent(&mut self, id: ConnectionId, bytes: usize, now: Now) -> After {
         let _ = (id, bytes, now);
         After::Open
