@@ -113,7 +113,7 @@ impl Batch {
     /// The frames of all changes as this encoder writes them; those that another machine made, if it still has them.
     ///
     /// It takes a lock, so a log asks once and keeps the answer. `scratch` is where the frames grow; its content is lost.
-    pub fn encoded(&self, encoder: &Arc<dyn Encoder>, scratch: &mut Vec<u8>) -> Arc<Encoded> {
+    pub(crate) fn encoded(&self, encoder: &Arc<dyn Encoder>, scratch: &mut Vec<u8>) -> Arc<Encoded> {
         // Nothing under this lock can leave the slots half changed, so a poisoned one is as good.
         let mut slots = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.iter().position(|(of, _)| same(of, encoder));
