@@ -146,6 +146,7 @@ impl fmt::Debug for Batch {
 
 /// Why these changes are not a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BatchError {
     /// There are none.
     Empty,

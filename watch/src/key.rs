@@ -77,6 +77,7 @@ impl fmt::Display for Key {
 
 /// Why a text is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyError {
     /// It has no bytes.
     Empty,

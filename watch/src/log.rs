@@ -290,6 +290,7 @@ impl<'a> Iterator for Changes<'a> {
 
 /// Why nothing can be said about a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RevisionError {
     /// It is too long ago: some of the changes after it are no longer kept.
     Compacted {
