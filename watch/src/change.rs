@@ -52,6 +52,10 @@ type MadeBy = (Arc<dyn Encoder>, Weak<Encoded>);
 impl Batch {
     /// Seals the changes at `first` and the positions that follow. Revisions may repeat (several changes of one commit), but
     /// never go back; a commit lies in one batch.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError`]: there are no changes, or their revisions go back.
     pub fn new(first: Position, changes: Vec<Change>) -> Result<Self, BatchError> {
         if changes.is_empty() {
             return Err(BatchError::Empty);

@@ -32,11 +32,19 @@ pub enum Filter {
 
 impl Filter {
     /// One key of at most `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::new`].
     pub fn key(key: &str, max: usize) -> Result<Self, KeyError> {
         Key::new(key, max).map(Self::Key)
     }
 
     /// The keys that begin with a prefix of at most `max` bytes. It may be empty.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::TooLong`].
     pub fn prefix(prefix: &str, max: usize) -> Result<Self, KeyError> {
         if prefix.len() > max { Err(KeyError::TooLong { max }) } else { Ok(Self::Prefix(prefix.into())) }
     }
