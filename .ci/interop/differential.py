@@ -22,6 +22,7 @@ import sys
 import h11
 import httptools
 
+from explained import ALONE, EXPLAINED, Case
 from messages import make
 
 # ---- What each makes of a message: [(method, target, content)..], then, and for a refusal: why ----
@@ -125,40 +126,44 @@ def agrees(a, b):
     return then_a == then_b or (then_a in ("idle", "closed") and then_b in ("idle", "closed"))
 
 
-def relation(a, b):
-    """How a differs from b, in one of these: "differs" (the same bytes, other requests), "refuses" (what b does not), "takes" (what b
-    refuses), "waits" (where b has a request), "has" (a request where b waits), "idle"."""
-    (requests_a, then_a, *_), (requests_b, then_b, *_) = a, b
-    both = min(len(requests_a), len(requests_b))
-    if requests_a[:both] != requests_b[:both]:
-        return "differs"
-    if len(requests_a) == len(requests_b):
-        first, second = then_a, then_b
-    elif len(requests_a) < len(requests_b):
-        first, second = then_a, "request"
-    else:
-        first, second = "request", then_b
-    return {("refused", second): "refuses", (first, "refused"): "takes"}.get((first, second)) or f"{first}, they {second}"
+def relation(mine, theirs):
+    """How the two differ, at the first request of which they do."""
+    (requests, then, *_), (their_requests, their_then, *_) = mine, theirs
+    both = min(len(requests), len(their_requests))
+    if requests[:both] != their_requests[:both]:
+        return "another request"
+    if len(requests) < len(their_requests):
+        their_then = "request"
+    elif len(requests) > len(their_requests):
+        then = "request"
+    match then, their_then:
+        case "refused", "partial":
+            return "we refuse sooner"
+        case "partial", "refused":
+            return "it refuses sooner"
+        case "refused", _:
+            return "we refuse"
+        case _, "refused":
+            return "it refuses"
+    return f"we have {then}, it has {their_then}"
 
 
-from explained import EXPLAINED  # noqa: E402
-
-
-def explain(message, mine, theirs, who):
-    """The name of the explanation, or None."""
-    how = relation(mine, theirs)
-    rest = message[mine[3]:]
+def explain(case, who):
+    """The first entry that says so, or None."""
+    how = relation(case.mine, case.theirs)
+    of = case.mine[2] if how.startswith("we refuse") else case.theirs[2]
     for entry in EXPLAINED:
-        if entry.who not in (who, "both") or entry.how != how:
-            continue
-        if entry.fault and not re.fullmatch(entry.fault, mine[2]):
-            continue
-        if entry.theirs and not re.search(entry.theirs, theirs[2]):
-            continue
-        if entry.message and not re.search(entry.message, message if entry.whole else rest, re.S | re.I):
-            continue
-        return entry.name
+        of_us = not how.startswith("we refuse") or entry.of == of
+        if entry.who in (who, "either") and re.fullmatch(entry.how, how) and of_us and re.search(entry.of, of):
+            if entry.evidence(case):
+                return entry
     return None
+
+
+def takes(mine, theirs):
+    """Whether the other has all of our requests, or gave up reading before because the connection was closed."""
+    both = min(len(mine[0]), len(theirs[0]))
+    return mine[0][:both] == theirs[0][:both] and (both == len(mine[0]) or theirs[1] == "closed")
 
 
 def main():
@@ -174,7 +179,7 @@ def main():
     messages = [make(chance) for _ in range(arguments.count)]
     if arguments.show is not None:
         messages = [messages[arguments.show]]
-    agreed, accepted, refused, requests = 0, 0, 0, 0
+    agreed = refused = requests = 0
     used, unexplained = collections.Counter(), collections.defaultdict(list)
     for number, (message, mine) in enumerate(zip(messages, ours(arguments.judge, messages))):
         outcomes = {"h11": by_h11(message), "llhttp": by_llhttp(message)}
@@ -182,25 +187,31 @@ def main():
             print(message, "ours", mine, *outcomes.items(), sep="\n")
         requests += len(mine[0])
         refused += mine[1] == "refused"
-        differing = {who: theirs for who, theirs in outcomes.items() if not agrees(mine, theirs)}
-        accepted += bool(mine[0]) and len(differing) < 2
-        if not differing:
-            agreed += 1
-        for who, theirs in differing.items():
-            name = explain(message, mine, theirs, who)
-            if name:
-                used[name] += 1
+        cases = {who: Case(message, message[mine[3]:], mine, theirs) for who, theirs in outcomes.items()}
+        if not any(takes(mine, theirs) for theirs in outcomes.values()):
+            entry = next((entry for entry in ALONE if entry.evidence(**cases)), None)
+            if entry:
+                used[entry] += 1
             else:
-                unexplained[who, relation(mine, theirs), mine[2], theirs[2]].append((number, message, mine, theirs))
+                unexplained["both", "do not take what we take", ""].append((number, message, mine, outcomes))
+        agreed += all(agrees(mine, theirs) for theirs in outcomes.values())
+        for who, theirs in outcomes.items():
+            if agrees(mine, theirs):
+                continue
+            entry = explain(cases[who], who)
+            how = relation(mine, theirs)
+            if entry:
+                used[entry] += 1
+            else:
+                why = mine[2] if how.startswith("we refuse") else theirs[2] if how.startswith("it refuses") else ""
+                unexplained[who, how, why].append((number, message, mine, theirs))
 
-    for name, count in used.most_common():
-        print(f"  {count:6}  {name}")
-    never = [entry.name for entry in EXPLAINED if entry.name not in used]
-    if never:
-        print("  not met:", "; ".join(dict.fromkeys(never)))
-    for (who, how, fault, error), cases in sorted(unexplained.items(), key=lambda item: -len(item[1])):
+    for entry in sorted([*EXPLAINED, *ALONE], key=lambda entry: -used[entry]):
+        how = entry.how.split("|")[0] or "do not take what we take"
+        print(f"  {used[entry]:5}  {entry.who}: {how}: {entry.of}: {entry.why} ({entry.section})")
+    for (who, how, why), cases in sorted(unexplained.items(), key=lambda item: -len(item[1])):
         number, message, mine, theirs = min(cases, key=lambda case: len(case[1]))
-        print(f"NOT EXPLAINED, {len(cases)} times: {who}: {how}; we say {fault or mine[1]!r}, it says {error or theirs[1]!r}")
+        print(f"NOT EXPLAINED, {len(cases)} times: {who}: {how}: {why}")
         print(f"    message {number}: {message}\n    ours:   {mine[:3]}\n    theirs: {theirs}")
     failed = sum(len(cases) for cases in unexplained.values())
     print(f"{arguments.count} messages: {requests} requests taken, {refused} messages refused; all three agree on {agreed}, "
