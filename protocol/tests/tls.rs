@@ -241,7 +241,7 @@ fn finish_says_close_notify_and_the_peers_is_the_end() {
 }
 
 #[test]
-fn the_peers_close_notify_ends_the_stream_and_is_answered() {
+fn row_5_17_the_peers_close_notify_ends_the_stream_and_is_answered() {
     let mut pair = Encrypted::new(Echo::default());
     pair.client.writer().write_all(b"last words").expect("buffered");
     pair.run();
@@ -249,6 +249,17 @@ fn the_peers_close_notify_ends_the_stream_and_is_answered() {
     pair.run();
     assert_eq!(pair.received, b"last words");
     assert!(pair.ended && pair.network.is_closed());
+    assert_eq!(pair.sim.server().closed, [Closed::Finished]);
+}
+
+#[test]
+fn row_5_17_an_end_without_close_notify_is_an_end_too() {
+    let mut pair = Encrypted::new(Echo::default());
+    pair.say(b"last words");
+    pair.network.shutdown_write();
+    pair.run();
+    assert_eq!(pair.received, b"last words");
+    assert!(pair.network.is_closed());
     assert_eq!(pair.sim.server().closed, [Closed::Finished]);
 }
 

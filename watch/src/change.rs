@@ -52,6 +52,10 @@ type MadeBy = (Arc<dyn Encoder>, Weak<Encoded>);
 impl Batch {
     /// Seals the changes at `first` and the positions that follow. Revisions may repeat (several changes of one commit), but
     /// never go back; a commit lies in one batch.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError`]: there are no changes, or their revisions go back.
     pub fn new(first: Position, changes: Vec<Change>) -> Result<Self, BatchError> {
         if changes.is_empty() {
             return Err(BatchError::Empty);
@@ -113,7 +117,7 @@ impl Batch {
     /// The frames of all changes as this encoder writes them; those that another machine made, if it still has them.
     ///
     /// It takes a lock, so a log asks once and keeps the answer. `scratch` is where the frames grow; its content is lost.
-    pub fn encoded(&self, encoder: &Arc<dyn Encoder>, scratch: &mut Vec<u8>) -> Arc<Encoded> {
+    pub(crate) fn encoded(&self, encoder: &Arc<dyn Encoder>, scratch: &mut Vec<u8>) -> Arc<Encoded> {
         // Nothing under this lock can leave the slots half changed, so a poisoned one is as good.
         let mut slots = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = slots.iter().position(|(of, _)| same(of, encoder));
@@ -146,6 +150,7 @@ impl fmt::Debug for Batch {
 
 /// Why these changes are not a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BatchError {
     /// There are none.
     Empty,

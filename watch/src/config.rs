@@ -41,6 +41,9 @@ pub struct Config {
     pub origins: Vec<String>,
     /// What the log keeps.
     pub log: LogLimits,
+    /// What the store in memory holds. Its `key_bytes` and `value_bytes` are [`Config::key_bytes`] and
+    /// [`Config::value_bytes`], whatever it says. A store of the embedder's own has limits of its own.
+    pub store: StoreLimits,
     /// The limits and times of HTTP. Its `body_bytes` is [`Config::value_bytes`], whatever it says.
     pub http: http1::Config,
     /// The limits and times of WebSocket.
@@ -48,9 +51,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The limits of a store in memory that fit these.
+    /// The limits of a store in memory that fit these: [`Config::store`] with the bytes of a key and of a value.
     pub fn store_limits(&self) -> StoreLimits {
-        StoreLimits { key_bytes: self.key_bytes, value_bytes: self.value_bytes, ..StoreLimits::default() }
+        StoreLimits { key_bytes: self.key_bytes, value_bytes: self.value_bytes, ..self.store }
     }
 }
 
@@ -73,8 +76,21 @@ impl Default for Config {
             hello_lines: 1024,
             origins: Vec::new(),
             log: LogLimits::default(),
+            store: StoreLimits::default(),
             http: http1::Config::default(),
             websocket,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_key_and_of_a_value_are_said_once() {
+        let store = StoreLimits { key_bytes: 1, value_bytes: 2, keys: 3, ..StoreLimits::default() };
+        let limits = Config { key_bytes: 10, value_bytes: 20, store, ..Config::default() }.store_limits();
+        assert_eq!((limits.key_bytes, limits.value_bytes, limits.keys), (10, 20, 3));
     }
 }

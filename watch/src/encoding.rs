@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::change::Change;
 
 /// Writes the frame of a change: pre-framed bytes that go to the socket as they are.
-pub trait Encoder: Send + Sync {
+pub(crate) trait Encoder: Send + Sync {
     /// Appends the whole frame to `out`. The same change always gives the same bytes: a frame that is half written may be
     /// made again before its second half is.
     fn encode(&self, change: &Change, out: &mut Vec<u8>);
@@ -21,11 +21,11 @@ pub trait Encoder: Send + Sync {
 
 /// Which encoder, among those of one [`Encodings`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EncodingId(u8);
+pub(crate) struct EncodingId(u8);
 
 impl EncodingId {
     /// Its index, from 0 in the order of registration.
-    pub const fn index(self) -> usize {
+    pub(crate) const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -35,41 +35,29 @@ impl EncodingId {
 /// Machines that share a store are given clones of one of these: encoders are told apart by their address, and only what the
 /// same encoder made is shared between machines.
 #[derive(Clone, Default)]
-pub struct Encodings(Vec<Arc<dyn Encoder>>);
+pub(crate) struct Encodings(Vec<Arc<dyn Encoder>>);
 
 impl Encodings {
     /// None yet.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Vec::new())
     }
 
     /// Adds an encoder.
-    pub fn register(&mut self, encoder: Arc<dyn Encoder>) -> Result<EncodingId, TooManyEncodings> {
+    pub(crate) fn register(&mut self, encoder: Arc<dyn Encoder>) -> Result<EncodingId, TooManyEncodings> {
         let id = u8::try_from(self.0.len()).map_err(|_| TooManyEncodings)?;
         self.0.push(encoder);
         Ok(EncodingId(id))
     }
 
     /// The encoder with that id.
-    pub fn encoder(&self, id: EncodingId) -> Option<&Arc<dyn Encoder>> {
+    pub(crate) fn encoder(&self, id: EncodingId) -> Option<&Arc<dyn Encoder>> {
         self.0.get(id.index())
     }
 
-    /// Appends the frame of a change that is in no log: an item of a list that a stream starts with.
-    pub fn encode(&self, id: EncodingId, change: &Change, out: &mut Vec<u8>) {
-        if let Some(encoder) = self.encoder(id) {
-            encoder.encode(change, out);
-        }
-    }
-
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
 
@@ -81,7 +69,7 @@ impl fmt::Debug for Encodings {
 
 /// There are 256 encodings already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyEncodings;
+pub(crate) struct TooManyEncodings;
 
 impl fmt::Display for TooManyEncodings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +81,7 @@ impl std::error::Error for TooManyEncodings {}
 
 /// The frames of all changes of a batch in one encoding, one behind the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     bytes: Arc<[u8]>,
     /// Where each frame ends. Not `u32`: a batch of large values may pass 4 GiB when it is encoded.
     ends: Box<[usize]>,
@@ -101,7 +89,7 @@ pub struct Encoded {
 
 impl Encoded {
     /// Encodes these changes. The frames grow in `scratch`, whose content is lost, and are then copied to their exact size.
-    pub fn new(changes: &[Change], encoder: &dyn Encoder, scratch: &mut Vec<u8>) -> Self {
+    pub(crate) fn new(changes: &[Change], encoder: &dyn Encoder, scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
         let ends = changes
             .iter()
@@ -114,38 +102,28 @@ impl Encoded {
     }
 
     /// All frames. A clone keeps them alive, whatever becomes of the log: this is what a half written frame holds.
-    pub fn bytes(&self) -> &Arc<[u8]> {
+    pub(crate) fn bytes(&self) -> &Arc<[u8]> {
         &self.bytes
     }
 
-    /// How many frames there are.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there are none, which no batch has.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
     /// Where the frame of the change with that index lies in [`Encoded::bytes`]. Empty behind the last one.
-    pub fn frame(&self, index: usize) -> Range<usize> {
+    pub(crate) fn frame(&self, index: usize) -> Range<usize> {
         self.frames(index..index.saturating_add(1))
     }
 
     /// Where the frames of several changes in a row lie in [`Encoded::bytes`]: what a watcher of everything is sent as one
     /// part.
-    pub fn frames(&self, indices: Range<usize>) -> Range<usize> {
+    pub(crate) fn frames(&self, indices: Range<usize>) -> Range<usize> {
         self.start(indices.start)..self.start(indices.end.max(indices.start))
     }
 
     /// The frame of the change with that index. Empty behind the last one.
-    pub fn frame_bytes(&self, index: usize) -> &[u8] {
+    pub(crate) fn frame_bytes(&self, index: usize) -> &[u8] {
         self.bytes.get(self.frame(index)).unwrap_or(&[])
     }
 
     /// About how many bytes of memory it holds.
-    pub fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         size_of::<Self>() + self.bytes.len() + size_of_val(&*self.ends) + 32
     }
 

@@ -97,7 +97,8 @@ impl Handle {
         self.ask(|reply| Request::List { prefix: prefix.to_owned(), reply })
     }
 
-    /// The changes of what the filter names, from those with a greater revision than `since` on, or from now on.
+    /// The changes of what the filter names, from those with a greater revision than `since` on, or from now on. A
+    /// [`RevisionError`] says that nothing can be told since that revision: list, and watch since what the list says.
     pub fn watch(
         &self,
         filter: Filter,
@@ -194,6 +195,11 @@ impl<T> Pending<T> {
     }
 
     /// Waits for the answer on this thread. Never on the thread that serves: it would wait for itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`]: the call was not done. What a store refuses (a condition, a limit) is no error of the call but its
+    /// [`Reply`].
     pub fn wait(self) -> Result<T, Unavailable> {
         match self.refused {
             Some(why) => Err(why),

@@ -32,11 +32,19 @@ pub enum Filter {
 
 impl Filter {
     /// One key of at most `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Key::new`].
     pub fn key(key: &str, max: usize) -> Result<Self, KeyError> {
         Key::new(key, max).map(Self::Key)
     }
 
     /// The keys that begin with a prefix of at most `max` bytes. It may be empty.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::TooLong`].
     pub fn prefix(prefix: &str, max: usize) -> Result<Self, KeyError> {
         if prefix.len() > max { Err(KeyError::TooLong { max }) } else { Ok(Self::Prefix(prefix.into())) }
     }
@@ -52,29 +60,21 @@ impl Filter {
 
 /// A filter in an [`Index`], for as long as it has a watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FilterId(u32);
+pub(crate) struct FilterId(u32);
 
 /// A watcher in an [`Index`]. After its removal the id is given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatcherId(u32);
-
-impl WatcherId {
-    /// The number, small and dense.
-    pub const fn as_u32(self) -> u32 {
-        self.0
-    }
-}
+pub(crate) struct WatcherId(u32);
 
 /// The watchers, each with a payload of type `T`, by what they want to hear of.
 #[derive(Debug)]
-pub struct Index<T> {
+pub(crate) struct Index<T> {
     keys: BTreeMap<Key, FilterId>,
     prefixes: BTreeMap<Arc<str>, FilterId>,
     filters: Vec<Entry>,
     watchers: Vec<Slot<T>>,
     free_filter: u32,
     free_watcher: u32,
-    filter_count: usize,
     watcher_count: usize,
 }
 
@@ -107,7 +107,7 @@ impl<T> Default for Index<T> {
 
 impl<T> Index<T> {
     /// An empty one.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             keys: BTreeMap::new(),
             prefixes: BTreeMap::new(),
@@ -115,13 +115,12 @@ impl<T> Index<T> {
             watchers: Vec::new(),
             free_filter: NONE,
             free_watcher: NONE,
-            filter_count: 0,
             watcher_count: 0,
         }
     }
 
     /// Adds a watcher behind those of the same filter.
-    pub fn add(&mut self, filter: Filter, payload: T) -> Result<WatcherId, TooManyWatchers> {
+    pub(crate) fn add(&mut self, filter: Filter, payload: T) -> Result<WatcherId, TooManyWatchers> {
         // Checked before anything is changed. There are never more filters than watchers, so this bounds both.
         if self.free_watcher == NONE && self.watchers.len() >= NONE as usize {
             return Err(TooManyWatchers);
@@ -155,7 +154,7 @@ impl<T> Index<T> {
     }
 
     /// Removes a watcher, and its filter if it was the last one of it. `None` if there is no such watcher.
-    pub fn remove(&mut self, id: WatcherId) -> Option<T> {
+    pub(crate) fn remove(&mut self, id: WatcherId) -> Option<T> {
         let free = self.free_watcher;
         let slot = self.slot_mut(id.0)?;
         let payload = slot.payload.take()?;
@@ -185,54 +184,50 @@ impl<T> Index<T> {
     }
 
     /// The payload of a watcher.
-    pub fn get(&self, id: WatcherId) -> Option<&T> {
+    pub(crate) fn get(&self, id: WatcherId) -> Option<&T> {
         self.watchers.get(id.0 as usize)?.payload.as_ref()
     }
 
     /// The payload of a watcher.
-    pub fn get_mut(&mut self, id: WatcherId) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, id: WatcherId) -> Option<&mut T> {
         self.slot_mut(id.0)?.payload.as_mut()
     }
 
     /// What a watcher wants to hear of.
-    pub fn filter_of(&self, id: WatcherId) -> Option<&Filter> {
+    pub(crate) fn filter_of(&self, id: WatcherId) -> Option<&Filter> {
         self.filter(self.filter_id_of(id)?)
     }
 
     /// The filter of a watcher, as an id that all watchers of the same filter share.
-    pub fn filter_id_of(&self, id: WatcherId) -> Option<FilterId> {
+    pub(crate) fn filter_id_of(&self, id: WatcherId) -> Option<FilterId> {
         let slot = self.watchers.get(id.0 as usize)?;
         slot.payload.is_some().then_some(slot.filter)
     }
 
     /// The filter with that id.
-    pub fn filter(&self, id: FilterId) -> Option<&Filter> {
+    pub(crate) fn filter(&self, id: FilterId) -> Option<&Filter> {
         self.filters.get(id.0 as usize)?.filter.as_ref()
     }
 
     /// Whether a watcher wants to hear of that key. `false` if there is no such watcher.
-    pub fn matches(&self, id: WatcherId, key: &str) -> bool {
+    pub(crate) fn matches(&self, id: WatcherId, key: &str) -> bool {
         self.filter_of(id).is_some_and(|filter| filter.matches(key))
     }
 
     /// How many watchers there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.watcher_count
     }
 
-    /// Whether there are no watchers.
-    pub fn is_empty(&self) -> bool {
-        self.watcher_count == 0
-    }
-
     /// How many different filters they have.
-    pub fn filters(&self) -> usize {
-        self.filter_count
+    #[cfg(test)]
+    pub(crate) fn filters(&self) -> usize {
+        self.keys.len() + self.prefixes.len()
     }
 
     /// Calls `f` with every watcher that wants to hear of this key, each once: those of the key, then those of its prefixes
     /// from the longest to the shortest; for each filter in the order in which they were added.
-    pub fn visit(&mut self, key: &str, mut f: impl FnMut(WatcherId, &mut T)) {
+    pub(crate) fn visit(&mut self, key: &str, mut f: impl FnMut(WatcherId, &mut T)) {
         if let Some(&filter) = self.keys.get(key) {
             visit(&self.filters, &mut self.watchers, filter, &mut f);
         }
@@ -242,7 +237,7 @@ impl<T> Index<T> {
     }
 
     /// Calls `f` with every watcher, in the order of their ids.
-    pub fn visit_all(&mut self, mut f: impl FnMut(WatcherId, &mut T)) {
+    pub(crate) fn visit_all(&mut self, mut f: impl FnMut(WatcherId, &mut T)) {
         for (id, slot) in (0..).zip(&mut self.watchers) {
             if let Some(payload) = &mut slot.payload {
                 f(WatcherId(id), payload);
@@ -272,7 +267,6 @@ impl<T> Index<T> {
             }
             None => self.filters.push(entry),
         }
-        self.filter_count += 1;
         FilterId(id)
     }
 
@@ -287,7 +281,6 @@ impl<T> Index<T> {
             None => None,
         };
         self.free_filter = id.0;
-        self.filter_count -= 1;
     }
 
     fn entry_mut(&mut self, id: FilterId) -> Option<&mut Entry> {
@@ -345,7 +338,7 @@ fn common_prefix<'a>(a: &str, b: &'a str) -> &'a str {
 
 /// There are 2^32 - 1 watchers already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyWatchers;
+pub(crate) struct TooManyWatchers;
 
 impl fmt::Display for TooManyWatchers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -24,6 +24,10 @@ impl Key {
     pub const DEFAULT_MAX: usize = 1024;
 
     /// A key of at most `max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Empty`] and [`KeyError::TooLong`].
     pub fn new(text: &str, max: usize) -> Result<Self, KeyError> {
         if text.is_empty() {
             return Err(KeyError::Empty);
@@ -35,6 +39,10 @@ impl Key {
     }
 
     /// A key of at most `max` bytes, from bytes that may not be UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// Each [`KeyError`].
     pub fn from_utf8(bytes: &[u8], max: usize) -> Result<Self, KeyError> {
         // The length first: there is no need to validate what is refused anyway.
         if bytes.len() > max {
@@ -77,6 +85,7 @@ impl fmt::Display for Key {
 
 /// Why a text is not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyError {
     /// It has no bytes.
     Empty,

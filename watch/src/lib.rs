@@ -43,14 +43,12 @@
 //!
 //! # The parts
 //!
-//! | module | what |
+//! | | what |
 //! | --- | --- |
+//! | [`Shared`], [`WatchServer`], [`Config`] | the server, its limits and times |
+//! | [`Handle`] | the process's own calls and watches |
 //! | [`store`] | where writes are decided: a seam, and a store in memory behind it |
-//! | [`change`], [`log`], [`view`] | what happened; the last of it, from which every watcher reads; the state that it led to |
-//! | [`index`] | who is concerned by a change |
-//! | [`encoding`] | how changes look on the wire, made once for everyone |
-//! | [`handle`] | the process's own calls and watches |
-//! | [`key`] | keys, revisions, positions |
+//! | [`change`], [`key`] | what a store says, and what a handle gives: changes, keys, revisions, positions |
 //!
 //! # Features
 //!
@@ -61,21 +59,24 @@ pub mod change;
 #[cfg(feature = "command-line")]
 pub mod command_line;
 mod config;
-pub mod encoding;
-pub mod handle;
-pub mod index;
+mod encoding;
+mod handle;
+mod index;
 pub mod key;
-pub mod log;
+mod log;
 mod request;
 mod room;
 mod server;
 mod shapes;
 pub mod store;
 mod surface;
-pub mod view;
+#[cfg(test)]
+mod tests;
+mod view;
 
 pub use config::Config;
-pub use handle::{Event, Handle, Pending, Subscription, Unavailable};
+pub use handle::{Event, Handle, Listed, Pending, Subscription, Unavailable};
 pub use index::Filter;
-pub use key::{Key, Revision};
+pub use key::{Key, KeyError, Revision};
+pub use log::{LogLimits, RevisionError};
 pub use server::{Shared, WatchServer};

@@ -27,7 +27,7 @@ pub struct LogLimits {
     pub bytes: usize,
     /// Changes.
     pub changes: usize,
-    /// Bytes of encodings; see [`Log::drop_encodings`].
+    /// Bytes of the frames that were made of changes. The oldest are dropped first, and are made again for who needs them.
     pub encoded_bytes: usize,
 }
 
@@ -40,7 +40,7 @@ impl Default for LogLimits {
 
 /// The last batches, with their encodings. One for each machine; the batches are shared.
 #[derive(Debug)]
-pub struct Log {
+pub(crate) struct Log {
     entries: VecDeque<Entry>,
     head: Position,
     floor: Position,
@@ -67,7 +67,7 @@ const SCRATCH_KEPT: usize = 64 << 10;
 
 impl Log {
     /// An empty log that goes on from there.
-    pub fn new(head: Position, revision: Revision, encodings: Encodings, limits: LogLimits) -> Self {
+    pub(crate) fn new(head: Position, revision: Revision, encodings: Encodings, limits: LogLimits) -> Self {
         Self {
             entries: VecDeque::new(),
             head,
@@ -84,43 +84,43 @@ impl Log {
     }
 
     /// The position that the next change will have.
-    pub fn head(&self) -> Position {
+    pub(crate) fn head(&self) -> Position {
         self.head
     }
 
     /// The position of the oldest change that is kept; the head if there is none.
-    pub fn floor(&self) -> Position {
+    pub(crate) fn floor(&self) -> Position {
         self.floor
     }
 
     /// The revision of the newest change, kept or not.
-    pub fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         self.revision
     }
 
     /// The highest revision that is no longer in the log. A watch since `r` can be answered if `r` is at least this and at
     /// most [`Log::revision`].
-    pub fn floor_revision(&self) -> Revision {
+    pub(crate) fn floor_revision(&self) -> Revision {
         self.floor_revision
     }
 
     /// About how many bytes the batches hold, without encodings.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// About how many bytes the encodings hold that this log keeps alive. Other machines may keep the same ones.
-    pub fn encoded_bytes(&self) -> usize {
+    pub(crate) fn encoded_bytes(&self) -> usize {
         self.encoded_bytes
     }
 
     /// What the encodings were registered with.
-    pub fn encodings(&self) -> &Encodings {
+    pub(crate) fn encodings(&self) -> &Encodings {
         &self.encodings
     }
 
     /// Whether a list or a read at this revision, or a watch since it, can be answered.
-    pub fn check(&self, revision: Revision) -> Result<(), RevisionError> {
+    pub(crate) fn check(&self, revision: Revision) -> Result<(), RevisionError> {
         if revision < self.floor_revision {
             Err(RevisionError::Compacted { floor: self.floor_revision })
         } else if revision > self.revision {
@@ -131,27 +131,27 @@ impl Log {
     }
 
     /// Where a watch since `revision` starts: the first position of a greater revision, or the head.
-    pub fn position_after(&self, revision: Revision) -> Result<Position, RevisionError> {
+    pub(crate) fn position_after(&self, revision: Revision) -> Result<Position, RevisionError> {
         self.check(revision)?;
         let index = self.entries.partition_point(|entry| entry.batch.last_revision() <= revision);
         Ok(self.entries.get(index).map_or(self.head, |entry| entry.batch.position_after(revision)))
     }
 
     /// The batch that holds this position, and the index of the change in it.
-    pub fn batch(&self, at: Position) -> Option<(&Arc<Batch>, usize)> {
+    pub(crate) fn batch(&self, at: Position) -> Option<(&Arc<Batch>, usize)> {
         let batch = &self.entries.get(self.entry(at))?.batch;
         Some((batch, batch.index_of(at)?))
     }
 
     /// The change at this position.
-    pub fn change(&self, at: Position) -> Option<&Change> {
+    pub(crate) fn change(&self, at: Position) -> Option<&Change> {
         let (batch, index) = self.batch(at)?;
         batch.changes().get(index)
     }
 
     /// The changes from this position to the head, in order. `None` when `from` is below the floor (compacted) or past
     /// the head.
-    pub fn changes(&self, from: Position) -> Option<Changes<'_>> {
+    pub(crate) fn changes(&self, from: Position) -> Option<Changes<'_>> {
         if from < self.floor || from > self.head {
             return None;
         }
@@ -164,7 +164,7 @@ impl Log {
 
     /// Whether the change at this position is the last of its commit. Only then does its revision say "everything up to
     /// here": a resume after an earlier one would lose the rest of the commit.
-    pub fn ends_commit(&self, at: Position) -> bool {
+    pub(crate) fn ends_commit(&self, at: Position) -> bool {
         self.batch(at).is_some_and(|(batch, index)| {
             let (changes, next) = (batch.changes(), index.saturating_add(1));
             changes.get(index).map(|change| change.revision)
@@ -173,7 +173,7 @@ impl Log {
     }
 
     /// The frames of the batch that holds this position, made now if need be, and the index of the change among them.
-    pub fn encode(&mut self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
+    pub(crate) fn encode(&mut self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
         let entry = self.entry(at);
         let entry = self.entries.get_mut(entry)?;
         let index = entry.batch.index_of(at)?;
@@ -198,23 +198,17 @@ impl Log {
     }
 
     /// The same, but only what is made already: for lending slices after a pass that called [`Log::encode`].
-    pub fn encoded(&self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
+    pub(crate) fn encoded(&self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
         let entry = self.entries.get(self.entry(at))?;
         let index = entry.batch.index_of(at)?;
         Some((entry.encoded.get(encoding.index())?.as_ref()?, index))
-    }
-
-    /// The frame of the change at this position, if it is made already.
-    pub fn frame(&self, at: Position, encoding: EncodingId) -> Option<&[u8]> {
-        let (encoded, index) = self.encoded(at, encoding)?;
-        encoded.bytes().get(encoded.frame(index))
     }
 
     /// Drops encodings, those of the oldest batches first, until they fit their limit, and says how many bytes went.
     ///
     /// O(1) when they fit. It runs at each push; call it in every turn in which watchers that are behind were served. Never
     /// between [`Log::encode`] and the use of what it made.
-    pub fn drop_encodings(&mut self) -> usize {
+    pub(crate) fn drop_encodings(&mut self) -> usize {
         let before = self.encoded_bytes;
         while self.encoded_bytes > self.limits.encoded_bytes {
             let Some(oldest) = self.with_encodings.pop_first() else { break };
@@ -225,7 +219,7 @@ impl Log {
     }
 
     /// Adds the next batch. The caller then calls [`Log::trim`] until it gives nothing.
-    pub fn push(&mut self, batch: Arc<Batch>) -> Result<(), PushError> {
+    pub(crate) fn push(&mut self, batch: Arc<Batch>) -> Result<(), PushError> {
         if batch.first() != self.head {
             return Err(PushError::Position { expected: self.head });
         }
@@ -241,7 +235,7 @@ impl Log {
 
     /// Takes the oldest batch out if the log is over a limit, and its encodings with it. When no batch has to go, encodings
     /// over their limit do.
-    pub fn trim(&mut self) -> Option<Arc<Batch>> {
+    pub(crate) fn trim(&mut self) -> Option<Arc<Batch>> {
         let over = self.bytes > self.limits.bytes || self.head.since(self.floor) > self.limits.changes as u64;
         if !over || self.entries.len() < 2 {
             self.drop_encodings();
@@ -272,7 +266,7 @@ impl Log {
 
 /// The changes of a [`Log`] from a position on, each with its position.
 #[derive(Clone, Debug)]
-pub struct Changes<'a> {
+pub(crate) struct Changes<'a> {
     next: Position,
     current: slice::Iter<'a, Change>,
     entries: vec_deque::Iter<'a, Entry>,
@@ -296,6 +290,7 @@ impl<'a> Iterator for Changes<'a> {
 
 /// Why nothing can be said about a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RevisionError {
     /// It is too long ago: some of the changes after it are no longer kept.
     Compacted {
@@ -322,7 +317,7 @@ impl std::error::Error for RevisionError {}
 
 /// Why a batch is not the next one. The store broke its promise, or a batch was lost on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushError {
+pub(crate) enum PushError {
     /// It does not start at the head.
     Position {
         /// Where the next batch starts.
@@ -474,10 +469,11 @@ mod tests {
     #[test]
     fn a_frame_is_there_once_its_batch_is_encoded() {
         let (mut log, line) = log(LogLimits::default(), &[&[101, 102]]);
-        assert_eq!(log.frame(at(1), line), None);
+        assert!(log.encoded(at(1), line).is_none());
         let (encoded, index) = log.encode(at(0), line).unwrap();
         assert_eq!((&**encoded.bytes(), index), (&b"k 101\nk 102\n"[..], 0));
-        assert_eq!(log.frame(at(1), line), Some(&b"k 102\n"[..]));
+        let (encoded, index) = log.encoded(at(1), line).unwrap();
+        assert_eq!(encoded.frame_bytes(index), b"k 102\n");
         assert!(log.encode(at(2), line).is_none());
     }
 

@@ -136,6 +136,7 @@ impl std::error::Error for Busy {}
 
 /// What comes out of a store.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The whole state: for a machine that joins, and for one that did not poll for so long that its batches were dropped.
     Snapshot(Snapshot),
@@ -158,6 +159,7 @@ pub struct Snapshot {
 
 /// What became of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reply {
     /// The key has the value.
     Written {
@@ -189,6 +191,7 @@ pub enum Reply {
 
 /// The limit of a store that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Full {
     /// The key is too long.
     KeyBytes {

@@ -26,7 +26,7 @@ use crate::store::Snapshot;
 
 /// The state and its log. It is empty, at revision 0, until the store's first snapshot.
 #[derive(Debug)]
-pub struct View {
+pub(crate) struct View {
     keys: BTreeMap<Key, Versions>,
     live: usize,
     bytes: usize,
@@ -55,7 +55,7 @@ struct Version {
 
 impl View {
     /// An empty one.
-    pub fn new(encodings: Encodings, limits: LogLimits) -> Self {
+    pub(crate) fn new(encodings: Encodings, limits: LogLimits) -> Self {
         Self {
             keys: BTreeMap::new(),
             live: 0,
@@ -66,48 +66,44 @@ impl View {
     }
 
     /// The log of the changes that led here.
-    pub fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Log {
         &self.log
     }
 
     /// Makes the encoding of the batch at this position, if need be: [`Log::encode`].
-    pub fn encode(&mut self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
+    pub(crate) fn encode(&mut self, at: Position, encoding: EncodingId) -> Option<(&Arc<Encoded>, usize)> {
         self.log.encode(at, encoding)
     }
 
     /// Drops encodings over the limit: [`Log::drop_encodings`].
-    pub fn drop_encodings(&mut self) -> usize {
+    pub(crate) fn drop_encodings(&mut self) -> usize {
         self.log.drop_encodings()
     }
 
     /// The revision that the state is at now.
-    pub fn revision(&self) -> Revision {
+    pub(crate) fn revision(&self) -> Revision {
         self.log.revision()
     }
 
     /// How many keys exist now.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.live
-    }
-
-    /// Whether no key exists now.
-    pub fn is_empty(&self) -> bool {
-        self.live == 0
     }
 
     /// About how many bytes the state and its older versions hold. The log's batches share the keys and values; what the log
     /// has beyond them is its encodings.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The change that made the key what it is now; `None` if it does not exist.
-    pub fn get(&self, key: &str) -> Option<&Change> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Change> {
         live(&self.keys.get(key)?.newest.change)
     }
 
-    /// The same at a revision of the past.
-    pub fn get_at(&self, key: &str, at: Revision) -> Result<Option<&Change>, RevisionError> {
+    /// The same at a revision of the past: a list of one key.
+    #[cfg(test)]
+    pub(crate) fn get_at(&self, key: &str, at: Revision) -> Result<Option<&Change>, RevisionError> {
         self.log.check(at)?;
         Ok(self.keys.get(key).and_then(|versions| versions.at(at)))
     }
@@ -115,7 +111,7 @@ impl View {
     /// The keys that begin with `prefix` and come after `after`, as they were at that revision, in order. Pulled: it costs
     /// O(log n) to start (or to go on after a key), and then O(1) for each key, and for each key that exists only at other
     /// revisions the log reaches.
-    pub fn list<'a>(
+    pub(crate) fn list<'a>(
         &'a self,
         prefix: &'a str,
         after: Option<&str>,
@@ -131,7 +127,7 @@ impl View {
 
     /// The position of the first change of this key from `from` on: what the watcher of a single key reads next, without a
     /// walk through the log. `None` when it has seen them all. `from` is at least the log's floor.
-    pub fn next_change_of(&self, key: &str, from: Position) -> Option<Position> {
+    pub(crate) fn next_change_of(&self, key: &str, from: Position) -> Option<Position> {
         let versions = self.keys.get(key)?;
         let older = versions.older.as_ref().and_then(|older| {
             let index = older.partition_point(|version| version.end <= from);
@@ -143,7 +139,7 @@ impl View {
 
     /// Takes the changes of the store's next batch, and forgets what falls out of the log for them. On an error nothing has
     /// changed.
-    pub fn apply(&mut self, batch: Arc<Batch>) -> Result<(), PushError> {
+    pub(crate) fn apply(&mut self, batch: Arc<Batch>) -> Result<(), PushError> {
         self.log.push(Arc::clone(&batch))?;
         for (change, index) in batch.changes().iter().zip(1..) {
             self.insert(Version { end: batch.first().plus(index), change: change.clone() });
@@ -158,7 +154,7 @@ impl View {
 
     /// Becomes what the store says, with an empty log. `true` if changes were missed: every watcher, also one that was up to
     /// date, is then told `compacted`.
-    pub fn restore(&mut self, snapshot: Snapshot) -> bool {
+    pub(crate) fn restore(&mut self, snapshot: Snapshot) -> bool {
         let missed = snapshot.position != self.log.head();
         self.log = Log::new(snapshot.position, snapshot.revision, self.log.encodings().clone(), self.limits);
         self.keys = BTreeMap::new();
@@ -250,7 +246,7 @@ fn live(change: &Change) -> Option<&Change> {
 
 /// The keys of a [`View`] at one revision, in order; see [`View::list`].
 #[derive(Clone, Debug)]
-pub struct List<'a> {
+pub(crate) struct List<'a> {
     range: btree_map::Range<'a, Key, Versions>,
     prefix: &'a str,
     at: Revision,

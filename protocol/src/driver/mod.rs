@@ -91,6 +91,7 @@ impl Default for DriverConfig {
 
 /// What a connection wants of a completion-based runtime. See [`Driver::wants`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Wants {
     /// A read should be under way.
     pub read: bool,

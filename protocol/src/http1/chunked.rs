@@ -125,6 +125,10 @@ impl Decoder {
 
     /// Takes what can be taken. Of many small chunks the payloads are moved together, within the bytes that are taken,
     /// and given as one. After a fault the decoder is of no further use.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the chunks, or which limit they pass.
     pub fn decode<'b>(&mut self, input: &mut Input<'b>, limits: &Limits) -> Result<Chunk<'b>, Fault> {
         self.decode_with(input, limits, Tolerance::NONE)
     }

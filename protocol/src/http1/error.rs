@@ -76,6 +76,8 @@ faults! {
     Host: BAD_REQUEST "exactly one valid Host field is needed";
     /// `Connection` is not a list of tokens (RFC 9110 section 7.6.1).
     Connection: BAD_REQUEST "malformed Connection field";
+    /// Too many empty members in the list of an `Expect` or `Upgrade` (RFC 9110 section 5.6.1.2).
+    List: BAD_REQUEST "too many empty members in a list";
     /// `Content-Length` is not one number, or is there twice (RFC 9112 section 6.3).
     ContentLength: BAD_REQUEST "invalid Content-Length";
     /// `Transfer-Encoding` is no list of codings, or does not end in one `chunked` (RFC 9112 section 6.3).

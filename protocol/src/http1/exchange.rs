@@ -139,6 +139,7 @@ pub struct Expired {
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Timer {
     /// The first byte of the first request.
     FirstByte,

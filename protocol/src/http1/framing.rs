@@ -52,6 +52,7 @@ impl Facts {
         let mut codings = Codings::default();
         let mut connection = Connection::default();
         let (mut expects_continue, mut other_expectation, mut websocket) = (false, false, false);
+        let mut empty = 0;
         for field in fields {
             match field.name.len() {
                 4 if field.is("host") => {
@@ -61,8 +62,10 @@ impl Facts {
                     }
                 }
                 6 if field.is("expect") => {
-                    for member in members(field.value).filter(|member| !member.is_empty()) {
-                        if member.eq_ignore_ascii_case(b"100-continue") {
+                    for member in members(field.value) {
+                        if member.is_empty() {
+                            count_empty(&mut empty, Fault::List)?;
+                        } else if member.eq_ignore_ascii_case(b"100-continue") {
                             expects_continue = true;
                         } else {
                             other_expectation = true;
@@ -70,7 +73,12 @@ impl Facts {
                     }
                 }
                 7 if field.is("upgrade") => {
-                    websocket |= members(field.value).any(|member| member.eq_ignore_ascii_case(b"websocket"));
+                    for member in members(field.value) {
+                        if member.is_empty() {
+                            count_empty(&mut empty, Fault::List)?;
+                        }
+                        websocket |= member.eq_ignore_ascii_case(b"websocket");
+                    }
                 }
                 10 if field.is("connection") => connection.add(field.value)?,
                 14 if field.is("content-length") => {
@@ -116,6 +124,12 @@ impl Facts {
     }
 }
 
+/// Counts an empty member of a list, of which there may be a few.
+fn count_empty(empty: &mut usize, fault: Fault) -> Result<(), Fault> {
+    *empty += 1;
+    if *empty > EMPTY_MEMBERS { Err(fault) } else { Ok(()) }
+}
+
 /// What all `Connection` lines say together (RFC 9112 section 9.3); `close` wins.
 #[derive(Default)]
 pub(super) struct Connection {
@@ -129,10 +143,7 @@ impl Connection {
     pub(super) fn add(&mut self, value: &[u8]) -> Result<(), Fault> {
         for member in members(value) {
             if member.is_empty() {
-                self.empty += 1;
-                if self.empty > EMPTY_MEMBERS {
-                    return Err(Fault::Connection);
-                }
+                count_empty(&mut self.empty, Fault::Connection)?;
             } else if !is_token(member) {
                 return Err(Fault::Connection);
             }

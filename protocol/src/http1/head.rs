@@ -64,6 +64,10 @@ impl HeadDecoder {
 
     /// Takes the head, once it is whole; until then nothing is taken, and the same bytes are to be given again with
     /// more behind them. After a head, or a fault, the decoder is of no further use.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the head, or which limit it passes.
     pub fn decode<'b>(
         &mut self,
         input: &mut Input<'b>,

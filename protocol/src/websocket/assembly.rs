@@ -83,7 +83,8 @@ impl Assembler {
         if last { Message::new(kind, &self.buffer).map(Some) } else { Ok(None) }
     }
 
-    /// Drops what was collected, and the memory.
+    /// Drops what was collected, and the memory. Until this is called, or the next message begins, the memory of a message that
+    /// was collected stays: for many connections that speak seldom, call it after each.
     pub fn release(&mut self) {
         self.buffer = Vec::new();
     }

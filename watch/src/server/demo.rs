@@ -7,6 +7,7 @@ use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink};
 
 use super::connection::{Activity, Connection, Protocol};
 use super::core::Core;
+use super::http::{FieldLine, NO_STORE, NOSNIFF};
 use crate::room::Missed;
 use crate::store::Store;
 
@@ -24,8 +25,7 @@ pub(super) struct Count {
     pub(super) next: Instant,
 }
 
-const TEXT: [(&str, &[u8]); 3] =
-    [("Content-Type", b"text/plain"), ("X-Content-Type-Options", b"nosniff"), ("Cache-Control", b"no-store")];
+const TEXT: [FieldLine<'static>; 3] = [("Content-Type", b"text/plain"), NOSNIFF, NO_STORE];
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Connection {

@@ -42,12 +42,12 @@ const COPIED: usize = 8 << 10;
 /// The size of a piece of a list, about.
 const PIECE: usize = 16 << 10;
 
-type FieldLine<'a> = (&'a str, &'a [u8]);
-const JSON: FieldLine<'static> = ("Content-Type", b"application/json");
-const NOSNIFF: FieldLine<'static> = ("X-Content-Type-Options", b"nosniff");
+pub(super) type FieldLine<'a> = (&'a str, &'a [u8]);
+pub(super) const JSON: FieldLine<'static> = ("Content-Type", b"application/json");
+pub(super) const NOSNIFF: FieldLine<'static> = ("X-Content-Type-Options", b"nosniff");
 /// A cache may keep it, and asks each time whether it still holds.
 const NO_CACHE: FieldLine<'static> = ("Cache-Control", b"no-cache");
-const NO_STORE: FieldLine<'static> = ("Cache-Control", b"no-store");
+pub(super) const NO_STORE: FieldLine<'static> = ("Cache-Control", b"no-store");
 
 impl Sending {
     pub(super) fn new(body: BodyTx) -> Self {

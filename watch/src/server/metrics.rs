@@ -1,4 +1,4 @@
-//! What `/metrics` shows, in the text format of Prometheus.
+//! What `/metrics` shows, in the `OpenMetrics` text format.
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Owner, Watcher};
 use super::delivery::{Outgoing, Planned};
+use super::http::{JSON, NO_STORE, NOSNIFF};
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
 use crate::log::RevisionError;
@@ -197,8 +198,8 @@ impl Connection {
         };
         let fields = [
             ("Content-Type", kind),
-            ("Cache-Control", b"no-store"),
-            ("X-Content-Type-Options", b"nosniff"),
+            NO_STORE,
+            NOSNIFF,
             // Proxies that would wait for more are asked not to.
             ("X-Accel-Buffering", b"no"),
         ];
@@ -268,9 +269,7 @@ impl Connection {
             NoWatch::Revision(error) => {
                 core.metrics.compacted.inc();
                 let body = shapes::error(&error.to_string(), Some(core.view.revision()));
-                let fields: [(&str, &[u8]); 2] =
-                    [("Content-Type", b"application/json"), ("Cache-Control", b"no-store")];
-                self.answer(exchange, StatusCode::GONE, &fields, &body, out, now);
+                self.answer(exchange, StatusCode::GONE, &[JSON, NO_STORE], &body, out, now);
             }
             NoWatch::TooMany => {
                 let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many watches")
@@ -394,11 +393,7 @@ impl Connection {
         let body = collect(core, held.watcher);
         core.index.remove(held.watcher);
         core.metrics.polls_answered.inc();
-        let fields: [(&str, &[u8]); 3] = [
-            ("Content-Type", b"application/json"),
-            ("Cache-Control", b"no-store"),
-            ("X-Content-Type-Options", b"nosniff"),
-        ];
+        let fields = [JSON, NO_STORE, NOSNIFF];
         self.lend(held.exchange, StatusCode::OK, &fields, Arc::<[u8]>::from(body).into(), out, now);
         self.after_http()
     }

@@ -170,6 +170,8 @@ impl Connection {
                     }
                 }
             };
+            // A message that came in parts was collected, and who is silent from now on is not to hold the room for it.
+            socket.assembler.release();
             if machine.is_closing() {
                 continue;
             }

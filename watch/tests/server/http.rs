@@ -88,6 +88,19 @@ fn a_value_over_the_limit_is_413_and_a_key_over_it_is_told_to_the_process() {
 }
 
 #[test]
+fn a_store_that_is_full_takes_no_further_key() {
+    let full = r#"{"error":"the store has no room for it"}"#;
+    talk(config(|config| config.store.keys = 1))
+        .client(put_request("a", "1", ""))
+        .server(json("201 Created", "ETag: \"101\"\r\n", r#"{"revision":101}"#))
+        .client(put_request("b", "1", ""))
+        .server(json("507 Insufficient Storage", "", full))
+        .client(put_request("a", "2", ""))
+        .server(json("200 OK", "ETag: \"102\"\r\n", r#"{"revision":102}"#))
+        .end();
+}
+
+#[test]
 fn a_list_has_pages_at_one_revision() {
     let (conversation, handle) = talk_in_process(Config::default());
     let page = |body: &str| json("200 OK", "Cache-Control: no-cache\r\n", body);

@@ -1,10 +1,9 @@
 //! The process publishes and watches through its handle.
 
 use keepwatch_sim::Sim;
-use keepwatch_watch::log::RevisionError;
 use keepwatch_watch::store::{Condition, Reply};
 use keepwatch_watch::{
-    Config, Event, Filter, Handle, Pending, Revision, Subscription, Unavailable, WatchServer,
+    Config, Event, Filter, Handle, Pending, Revision, RevisionError, Subscription, Unavailable, WatchServer,
 };
 
 use crate::support::{keeping, level, put, server};

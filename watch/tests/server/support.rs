@@ -3,9 +3,8 @@
 use keepwatch_protocol::websocket::Opcode;
 use keepwatch_protocol::websocket::frame::FrameHead;
 use keepwatch_sim::{Conversation, Sim};
-use keepwatch_watch::log::LogLimits;
 use keepwatch_watch::store::Reply;
-use keepwatch_watch::{Config, Handle, Revision, Shared, WatchServer};
+use keepwatch_watch::{Config, Handle, LogLimits, Revision, Shared, WatchServer};
 
 /// The revision that every server here begins at: the first change has the next one.
 pub(crate) const START: u64 = 100;

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::bench::{Bench, each_way};
 use super::toy::Toy;
+use crate::driver::DriverConfig;
 use crate::output::Sink;
 use crate::server::{After, Peer};
 
@@ -17,7 +18,9 @@ fn polite() -> Toy {
 }
 
 #[test]
-fn finish_writes_all_shuts_down_once_and_waits_for_the_peer() {
+fn row_5_15_finish_writes_all_shuts_down_once_and_waits_for_the_peer() {
+    let DriverConfig { linger_idle, linger, .. } = DriverConfig::default();
+    assert_eq!((linger_idle.as_secs(), linger.as_secs()), (5, 30));
     each_way(|way| {
         let mut bench = Bench::new(way, polite());
         let id = bench.connect();
@@ -177,7 +180,7 @@ fn a_refused_connection_gets_the_answer_and_its_server_hears_no_more() {
 }
 
 #[test]
-fn lingering_ends_when_the_peer_says_nothing_for_a_while() {
+fn row_5_15_lingering_ends_when_the_peer_says_nothing_for_a_while() {
     each_way(|way| {
         let mut bench = Bench::with_config(way, polite(), |config| {
             config.linger_idle = Duration::from_secs(5);
@@ -195,7 +198,7 @@ fn lingering_ends_when_the_peer_says_nothing_for_a_while() {
 }
 
 #[test]
-fn lingering_ends_however_much_the_peer_says() {
+fn row_5_15_lingering_ends_however_much_the_peer_says() {
     each_way(|way| {
         let mut bench = Bench::with_config(way, polite(), |config| {
             config.linger_idle = Duration::from_secs(5);
@@ -213,7 +216,7 @@ fn lingering_ends_however_much_the_peer_says() {
 }
 
 #[test]
-fn a_finish_that_cannot_be_written_stalls() {
+fn row_5_10_a_finish_that_cannot_be_written_stalls() {
     each_way(|way| {
         let mut bench = Bench::new(way, polite());
         let id = bench.connect();
@@ -243,7 +246,7 @@ fn draining_accepts_no_more_and_ends_with_the_last_connection() {
 }
 
 #[test]
-fn draining_closes_at_its_end_what_is_left() {
+fn row_5_25_draining_closes_at_its_end_what_is_left() {
     each_way(|way| {
         let mut bench = Bench::new(way, polite());
         let (idle, lingers, blocked) = (bench.connect(), bench.connect(), bench.connect());
@@ -361,5 +364,39 @@ fn every_connection_is_closed_once_whatever_comes_after_what() {
             assert_eq!(bench.driver.server().counts, (1, 1), "{sequence:o} {way:?}");
             assert_eq!(bench.driver.connections(), 0);
         }
+    });
+}
+
+#[test]
+fn bug_the_end_overtakes_the_last_bytes() {
+    // hyper #4018: the writing side was shut down before what was put had been written.
+    each_way(|way| {
+        for room in 0..=3 {
+            let mut bench = Bench::new(way, polite());
+            let id = bench.connect();
+            bench.socket(id).room = room;
+            bench.arrive(id, "x");
+            assert_eq!(bench.socket(id).shutdowns, usize::from(room == 3), "{room} {way:?}");
+            bench.make_room(id, usize::MAX);
+            assert_eq!(bench.take_written(id), "bye");
+            assert_eq!(bench.socket(id).shutdowns, 1);
+        }
+    });
+}
+
+#[test]
+fn bug_a_half_closed_peer_makes_it_spin() {
+    // hyper #4085: a peer that had ended its side kept the task busy until there was something to send.
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::default());
+        let id = bench.connect();
+        bench.end(id); // fails if it goes on without an end
+        let calls = bench.socket(id).calls;
+        bench.run();
+        assert!(!bench.is_closed(id));
+        assert_eq!(bench.socket(id).calls, calls, "{way:?}");
+        bench.server().push(id, "<frame>");
+        bench.run();
+        assert_eq!(bench.take_written(id), "<frame>");
     });
 }

@@ -137,7 +137,7 @@ fn what_is_sent_decides_whether_input_is_welcome() {
 }
 
 #[test]
-fn a_stalled_write_closes() {
+fn row_5_10_a_stalled_write_closes() {
     each_way(|way| {
         let mut bench = Bench::with_config(way, Toy::default(), |config| {
             config.write_stall = Duration::from_secs(10);
@@ -211,4 +211,22 @@ fn a_fill_of_an_idle_connection_lends_nothing() {
     let mut slices = crate::output::Slices::new(100);
     assert_eq!(bench.driver.fill(id, &mut slices, bench.now), Fill::Nothing);
     assert!(slices.is_empty());
+}
+
+#[test]
+fn bug_bytes_that_waited_for_room_are_forgotten() {
+    // hyper #3952, #3977: a write that blocked was not tried again when there was room.
+    each_way(|way| {
+        for room in 0..7 {
+            let mut bench = Bench::new(way, Toy::echo());
+            let id = bench.connect();
+            bench.socket(id).room = room;
+            bench.server().push(id, "<frame>");
+            bench.run();
+            bench.arrive(id, "pong");
+            bench.make_room(id, usize::MAX);
+            let written = bench.take_written(id);
+            assert!(written == "<frame>pong" || written == "pong<frame>", "{written} {way:?}");
+        }
+    });
 }

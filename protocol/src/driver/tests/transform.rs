@@ -163,7 +163,7 @@ fn a_peer_that_never_ends_the_handshake_stalls() {
 }
 
 #[test]
-fn the_transformed_end_is_the_end() {
+fn row_5_17_the_transformed_end_is_the_end() {
     each_way(|way| {
         let mut bench = Bench::new(way, Toy::echo());
         let id = bench.connect_transformed(Some(Swap::boxed()));

@@ -60,6 +60,7 @@ pub enum ClientExpired {
 
 /// What a client waits for, and fails without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ClientTimer {
     /// The first byte of a response.
     FirstByte,

@@ -16,6 +16,10 @@ use crate::time::{Instant, Now};
 
 impl ServerConnection {
     /// Says `100 Continue`, if the client waits for that; otherwise it does nothing (RFC 9110 section 10.1.1).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stale`].
     pub fn proceed(&mut self, exchange: &Exchange, out: &mut impl Sink) -> Result<(), SendError> {
         self.check(exchange)?;
         let body_to_come = matches!(self.reading, Reading::Length { .. } | Reading::Chunked { .. });
@@ -26,6 +30,11 @@ impl ServerConnection {
     }
 
     /// Sends an interim response other than 100 and 101, for example 103.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stale`], [`SendError::NotInterim`], [`SendError::InterimToHttp10`], and what is wrong with the
+    /// fields ([`SendError::FieldName`] and the like).
     pub fn inform(
         &mut self,
         exchange: &Exchange,
@@ -71,6 +80,10 @@ impl ServerConnection {
     /// Answers with a head and the whole content at once. The length is that of `body`, whatever the head says; an
     /// empty one leaves the length to the head, so that an answer to HEAD, or a 304, can tell the length that it does
     /// not send.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; nothing was written then, and the exchange comes back.
     pub fn answer(
         &mut self,
         exchange: Exchange,
@@ -102,6 +115,10 @@ impl ServerConnection {
 
     /// What to write around so many bytes of content, which are written by the caller. They count from now on. None has
     /// an empty frame: there are no empty chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stale`], [`SendError::TooLong`], and [`SendError::NoContent`] where the content is suppressed.
     pub fn frame(&mut self, body: &mut BodyTx, len: usize) -> Result<BodyFrame, SendError> {
         self.check_body(body)?;
         body.frame(len)
@@ -109,6 +126,10 @@ impl ServerConnection {
 
     /// Sends a part of the content, by copying it. Does nothing where the content is
     /// [suppressed](BodyTx::is_suppressed).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stale`] and [`SendError::TooLong`].
     pub fn data(&mut self, body: &mut BodyTx, payload: &[u8], out: &mut impl Sink) -> Result<(), SendError> {
         if body.is_suppressed() {
             return self.check_body(body);
@@ -120,18 +141,31 @@ impl ServerConnection {
 
     /// Says that the caller writes so many bytes of content by itself, framed already if the content is
     /// [chunked](BodyTx::is_chunked). They count against the announced length.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`frame`](Self::frame).
     pub fn framed(&mut self, body: &mut BodyTx, payload_bytes: u64) -> Result<(), SendError> {
         self.check_body(body)?;
         body.count(payload_bytes)
     }
 
     /// Ends the response. See [`disposition`](Self::disposition) for what becomes of the connection.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stale`] and [`SendError::TooShort`]; the token comes back.
     pub fn finish(&mut self, body: BodyTx, out: &mut impl Sink, now: Now) -> Result<(), Refused<BodyTx>> {
         self.finish_with_trailers(body, &[], out, now)
     }
 
     /// Ends the response with trailer fields (RFC 9110 section 6.5). They are left out where the content is not
     /// chunked, as there is no place for them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`finish`](Self::finish), and what is wrong with the fields ([`SendError::FieldName`] and the like); nothing
+    /// was written then, and the token comes back.
     pub fn finish_with_trailers(
         &mut self,
         body: BodyTx,

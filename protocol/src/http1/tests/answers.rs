@@ -38,7 +38,7 @@ fn sent(
 const NONE: &[(&str, &[u8])] = &[];
 
 #[test]
-fn row_2_1_answers_that_have_no_content_get_none() {
+fn rows_2_1_and_2_4_answers_that_have_no_content_get_none() {
     let known = ResponseHead::with_length(StatusCode::OK, NONE, 5);
     let stream = ResponseHead::stream(StatusCode::OK, NONE);
     for (method, head, wire) in [
@@ -139,10 +139,11 @@ fn row_3_20_an_empty_part_is_no_chunk() {
 }
 
 #[test]
-fn row_1_40_no_field_can_break_a_head() {
+fn rows_1_29_and_1_40_no_field_can_break_a_head() {
     // RUSTSEC-2017-0002, RUSTSEC-2024-0009: CR LF in a value made a header, or a response.
-    let cases: [(&str, &[u8], SendError); 14] = [
+    let cases: [(&str, &[u8], SendError); 15] = [
         ("X", b"a\r\nY: b", SendError::FieldValue),
+        ("X", b"a\r\n b", SendError::FieldValue),
         ("X", b"a\n", SendError::FieldValue),
         ("X", b"a\r", SendError::FieldValue),
         ("X", b"a\0", SendError::FieldValue),
@@ -194,8 +195,12 @@ fn row_1_37_heads_are_written_within_the_limits_for_reading() {
 fn a_final_response_has_a_final_status() {
     let head = ResponseHead::empty(StatusCode::EARLY_HINTS, NONE);
     assert_eq!(sent("GET", "1.1", head, b""), Err(SendError::NotFinal));
+}
+
+#[test]
+fn row_1_22_a_space_follows_the_status_even_without_a_reason() {
     let unnamed = StatusCode::new(299).unwrap();
-    let wire = "HTTP/1.1 299 \r\nContent-Length: 0\r\n\r\n"; // row 1.22: the space is there without a reason
+    let wire = "HTTP/1.1 299 \r\nContent-Length: 0\r\n\r\n";
     assert_eq!(sent("GET", "1.1", ResponseHead::empty(unnamed, NONE), b""), Ok((wire.into(), true)));
 }
 
@@ -217,4 +222,96 @@ fn an_error_to_head_has_no_content() {
         let seen = transcript([wire.as_bytes()], &Arc::default());
         assert!(seen.fault.is_some() && seen.out.ends_with("\r\n\r\n"), "{}", seen.out);
     }
+}
+
+#[test]
+fn row_2_3_no_length_where_there_is_no_content() {
+    for line in [("Content-Length", &b"0"[..]), ("Transfer-Encoding", b"chunked")] {
+        let (mut connection, exchange) = asked("GET", "1.1");
+        let mut out = Vec::new();
+        let informed = connection.inform(&exchange, StatusCode::EARLY_HINTS, &[line], &mut out);
+        assert_eq!((informed, &out[..]), (Err(SendError::FieldReserved), &b""[..]));
+    }
+    for head in [
+        ResponseHead::with_length(StatusCode::OK, NONE, 5),
+        ResponseHead::stream(StatusCode::OK, NONE),
+        ResponseHead::stream(StatusCode::NO_CONTENT, NONE),
+    ] {
+        let mut wire = b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+        let mut connection = ServerConnection::new(Arc::default(), Now::default());
+        let (mut input, mut out) = (Input::new(&mut wire), Vec::new());
+        let Ok(Event::Request(_, exchange)) = connection.recv(&mut input, &mut out, Now::default()) else {
+            panic!()
+        };
+        let refused = connection.respond(exchange, &head, &mut out, Now::default()).unwrap_err();
+        assert_eq!((refused.error, &out[..]), (SendError::NoContent, &b""[..]));
+    }
+}
+
+#[test]
+fn rows_2_7_2_8_2_14_and_5_19_framing_and_connection_are_the_machines() {
+    for name in
+        ["Content-Length", "transfer-encoding", "CONNECTION", "Keep-Alive", "Proxy-Connection", "TE", "Date"]
+    {
+        let fields = [(name, &b"gzip"[..])];
+        for head in
+            [ResponseHead::empty(StatusCode::OK, &fields), ResponseHead::stream(StatusCode::OK, &fields)]
+        {
+            assert_eq!(sent("GET", "1.1", head, b""), Err(SendError::FieldReserved), "{name}");
+        }
+    }
+    let (text, _) = sent("GET", "1.1", ResponseHead::stream(StatusCode::OK, NONE), b"x").unwrap();
+    assert_eq!((text.matches("chunked").count(), text.contains("Content-Length")), (1, false), "{text}");
+}
+
+#[test]
+fn row_2_21_every_answer_says_where_it_ends() {
+    for (head, content, ending) in [
+        (ResponseHead::empty(StatusCode::OK, NONE), "", "Content-Length: 0\r\n\r\n"),
+        (ResponseHead::with_length(StatusCode::OK, NONE, 2), "ab", "Content-Length: 2\r\n\r\nab"),
+        (
+            ResponseHead::stream(StatusCode::OK, NONE),
+            "ab",
+            "Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        ),
+    ] {
+        let (text, goes_on) = sent("POST", "1.1", head, content.as_bytes()).unwrap();
+        assert!(text.ends_with(ending) && goes_on, "{text}");
+    }
+}
+
+#[test]
+fn row_2_22_a_length_that_is_required_is_the_callers_to_ask_for() {
+    let head = head("POST / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(head.as_head().body(), RequestBody::None);
+    let wire = "HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\n\r\n";
+    let required = ResponseHead::empty(StatusCode::LENGTH_REQUIRED, NONE);
+    assert_eq!(sent("POST", "1.1", required, b""), Ok((wire.into(), true)));
+}
+
+#[test]
+fn row_5_2_keep_alive_to_http_1_0_needs_a_length() {
+    let lines = "1.0\r\nConnection: keep-alive";
+    let known = ResponseHead::with_length(StatusCode::OK, NONE, 1);
+    let wire = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\na";
+    assert_eq!(sent("GET", lines, known, b"a"), Ok((wire.into(), true)));
+    let stream = ResponseHead::stream(StatusCode::OK, NONE);
+    let wire = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\na";
+    assert_eq!(sent("GET", lines, stream, b"a"), Ok((wire.into(), false)));
+}
+
+#[test]
+fn row_5_21_every_final_answer_has_the_date_it_is_given() {
+    let now = Now { unix: crate::time::UnixMillis(784_111_777_000), ..Now::default() };
+    let date = "\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    for code in [200, 304, 404, 503] {
+        let (mut connection, exchange) = asked("GET", "1.1");
+        let (head, mut out) = (ResponseHead::empty(StatusCode::new(code).unwrap(), NONE), Vec::new());
+        connection.answer(exchange, &head, b"", &mut out, now).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap().matches(date).count(), 1);
+    }
+    let mut connection = ServerConnection::new(Arc::default(), now);
+    let mut out = Vec::new();
+    connection.recv(&mut Input::new(&mut b"\0".to_vec()), &mut out, now).unwrap_err();
+    assert_eq!(String::from_utf8(out).unwrap().matches(date).count(), 1);
 }

@@ -74,7 +74,7 @@ fn row_3_9_extensions_are_limited_by_line_and_by_message() {
 }
 
 #[test]
-fn row_3_10_extensions_have_the_whole_grammar() {
+fn rows_1_39_3_8_and_3_10_extensions_have_the_whole_grammar() {
     for extension in [
         ";a",
         ";a=b",
@@ -112,11 +112,14 @@ fn row_3_10_extensions_have_the_whole_grammar() {
 }
 
 #[test]
-fn row_3_11_trailers_are_apart() {
+fn rows_3_11_and_3_14_trailers_are_apart_and_need_not_be_announced() {
     assert_eq!(
         good(&chunked("1\r\na\r\n0\r\nX: 1\r\nDigest:  d \r\n\r\n")),
         ["POST /", "data a", "trailers [X: 1, Digest: d]", "end"]
     );
+    let wire = chunked("0\r\nX: 1\r\n\r\n").replace("\r\nTransfer", "\r\nTrailer: Y\r\nTransfer");
+    assert_eq!(good(&wire), ["POST /", "trailers [X: 1]", "end"]);
+    assert_eq!(head(wire).as_head().fields().first("x"), None); // never among the head's
 }
 
 #[test]
@@ -124,6 +127,25 @@ fn row_3_12_fields_that_frame_or_route_are_no_trailers() {
     let lines =
         "Transfer-Encoding: x\r\nContent-Length: 9\r\nHost: y\r\nX: 1\r\nCookie: c\r\nCache-Control: no\r\n";
     assert_eq!(good(&chunked(&format!("0\r\n{lines}\r\n"))), ["POST /", "trailers [X: 1]", "end"]);
+    for name in [
+        "Authorization",
+        "Connection",
+        "Content-Encoding",
+        "Content-Range",
+        "Content-Type",
+        "Expect",
+        "Range",
+        "SET-COOKIE",
+        "TE",
+        "trailer",
+        "Upgrade",
+    ] {
+        let mut wire = chunked(&format!("0\r\n{name}: a\r\nX: 1\r\n\r\n")).into_bytes();
+        let seen = transcript([&wire[..]], &Arc::default());
+        assert_eq!(seen.events, ["POST /", "trailers [X: 1]", "end"], "{name}");
+        wire.extend_from_slice(NEXT);
+        assert_eq!(transcript([&wire[..]], &Arc::default()).events.len(), 5, "{name} changes nothing");
+    }
 }
 
 #[test]
@@ -182,4 +204,26 @@ fn chunk_heads_are_hex_and_never_end_a_body() {
         assert_eq!(chunked::ChunkHead::new(length).as_bytes(), head.as_bytes());
     }
     assert_eq!(chunked::ChunkHead::new(usize::MAX).len(), size_of::<usize>() * 2 + 2);
+}
+
+#[test]
+fn row_2_6_chunks_are_put_together() {
+    assert_eq!(
+        good(&chunked("5\r\nhello\r\n00006\r\n world\r\n000\r\n\r\n")),
+        ["POST /", "data hello world", "end"]
+    );
+}
+
+#[test]
+fn row_3_15_the_caller_sees_whether_trailers_are_welcome() {
+    for (lines, welcome) in [
+        ("TE: trailers\r\nConnection: TE\r\n", true),
+        ("TE: deflate;q=0.5, Trailers\r\nConnection: TE\r\n", true),
+        ("TE: xtrailers\r\nConnection: TE\r\n", false),
+        ("", false),
+    ] {
+        let wire = get(lines);
+        good(&wire);
+        assert_eq!(head(wire).as_head().fields().has_token("te", "trailers"), welcome, "{lines}");
+    }
 }

@@ -37,7 +37,7 @@ fn a_connection_is_small() {
 }
 
 #[test]
-fn row_5_1_close_wins_over_keep_alive_in_any_line() {
+fn rows_5_1_5_2_5_3_and_5_14_close_wins_over_keep_alive_in_any_line() {
     for (head, goes_on) in [
         ("GET / HTTP/1.1\r\nHost: x\r\n", true),
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n", true),
@@ -168,7 +168,7 @@ fn a_fault_behind_a_response_head_cuts_the_response_off() {
 }
 
 #[test]
-fn row_4_1_the_body_is_asked_for() {
+fn rows_4_1_and_4_4_the_body_is_asked_for_and_then_answered() {
     let head = "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n";
     let mut wire = head.as_bytes().to_vec();
     let (mut connection, mut out, mut input) = (connection(), Vec::new(), Input::new(&mut wire));
@@ -322,7 +322,7 @@ fn row_2_2_a_2xx_to_connect_makes_a_tunnel() {
 }
 
 #[test]
-fn row_5_25_a_drain_closes_idle_connections_and_ends_busy_ones() {
+fn rows_5_3_5_13_5_14_and_5_25_a_drain_closes_idle_connections_and_ends_busy_ones() {
     let mut connection = connection();
     let mut out = Vec::new();
     assert!(connection.is_idle());
@@ -354,4 +354,20 @@ fn a_late_answer_is_stale() {
     assert_eq!(connection.proceed(&late, &mut out), Err(SendError::Stale));
     let refused = connection.answer(late, &EMPTY, b"", &mut out, Now::default()).unwrap_err();
     assert_eq!((refused.error, text(&out)), (SendError::Stale, OK));
+}
+
+#[test]
+fn row_5_23_an_early_answer_closes_even_if_the_whole_body_is_there() {
+    for wire in [
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab".to_vec(),
+        chunked("2\r\nab\r\n0\r\n\r\n").into_bytes(),
+    ] {
+        let mut wire = [&wire[..], NEXT].concat();
+        let (mut connection, mut out, mut input) = (connection(), Vec::new(), Input::new(&mut wire));
+        let (_, exchange) = request!(connection, input, out);
+        connection.answer(exchange, &EMPTY, b"", &mut out, Now::default()).unwrap();
+        assert!(text(&out).contains("\r\nConnection: close\r\n"));
+        assert!(matches!(event!(connection, input, out), Event::Closed));
+        assert_eq!(text(&out).matches("HTTP/1.1 ").count(), 1);
+    }
 }

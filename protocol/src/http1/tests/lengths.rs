@@ -14,7 +14,7 @@ fn row_2_9_unknown_codings_are_501() {
 }
 
 #[test]
-fn row_2_10_codings_must_end_in_one_chunked() {
+fn rows_2_10_and_3_7_codings_must_end_in_one_chunked() {
     for value in [
         "",
         "xchunked",
@@ -78,7 +78,7 @@ fn row_2_17_a_body_over_the_limit_is_413_before_it_comes() {
 }
 
 #[test]
-fn row_2_18_an_end_within_a_request_is_an_error() {
+fn rows_2_18_2_26_and_3_19_an_end_within_a_request_is_an_error() {
     for wire in [
         post("Content-Length: 5\r\n") + "hell",
         post("Content-Length: 5\r\n"),

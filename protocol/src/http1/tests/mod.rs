@@ -1,6 +1,7 @@
 //! Conversations: given these bytes, these events and these answers, however the bytes are split.
 
 mod answers;
+mod bugs;
 mod chunks;
 mod conversations;
 mod heads;
@@ -155,6 +156,16 @@ fn bad_with(wire: &(impl AsRef<[u8]> + ?Sized), fault: Fault, config: &Config) {
     assert!(alone.out.contains(&format!("HTTP/1.1 {} ", fault.status().code())), "{}", alone.out);
     assert!(alone.out.contains("\r\nConnection: close\r\n"), "{}", alone.out);
     assert_eq!(split_with(&[wire, NEXT].concat(), config), alone, "{}", wire.escape_ascii());
+}
+
+/// The head of a request.
+fn head(wire: impl AsRef<[u8]>) -> OwnedRequestHead {
+    let mut wire = wire.as_ref().to_vec();
+    let mut connection = ServerConnection::new(Arc::default(), Now::default());
+    match connection.recv(&mut Input::new(&mut wire), &mut Vec::new(), Now::default()) {
+        Ok(Event::Request(head, _)) => head.to_owned(),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A GET with these lines besides `Host`.

@@ -72,21 +72,21 @@ impl Clocked {
 const FINISH: Disposition = Disposition::Finish;
 
 #[test]
-fn no_byte_of_a_first_request_closes_without_a_word() {
+fn row_5_10_no_byte_of_a_first_request_closes_without_a_word() {
     Clocked::new().expires(seconds(10), Timer::FirstByte, FINISH, "");
     // Empty lines are no request, and extend nothing.
     Clocked::new().wait(seconds(3)).receive("\r\n\r\n").expires(seconds(7), Timer::FirstByte, FINISH, "");
 }
 
 #[test]
-fn row_5_22_a_part_of_a_head_is_408() {
+fn rows_5_10_and_5_22_a_part_of_a_head_is_408() {
     let mut clocked = Clocked::new();
     clocked.wait(seconds(5)).receive("G").wait(seconds(4)).receive("GET / HT");
     clocked.expires(seconds(6), Timer::Head, FINISH, "408");
 }
 
 #[test]
-fn a_slow_body_is_408() {
+fn rows_5_10_and_5_22_a_slow_body_is_408() {
     let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
     Clocked::new().receive(head).expires(seconds(20), Timer::Body, FINISH, "408");
     // 1280 bytes are worth 10 seconds of the rate; then 30 idle seconds are the shorter.
@@ -109,7 +109,7 @@ fn a_slow_body_behind_a_response_head_is_cut_off() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn row_5_10_an_idle_connection_is_closed_without_a_word() {
     let get = get("");
     let mut clocked = Clocked::new();
     clocked.receive(&get).wait(seconds(9)).answer().expires(seconds(75), Timer::KeepAlive, FINISH, "");
@@ -119,7 +119,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_dropped_exchange_is_500_in_the_end() {
+fn rows_4_4_and_5_10_a_dropped_exchange_is_500_in_the_end() {
     let mut clocked = Clocked::new();
     clocked.receive(&get("")).exchange = None;
     clocked.expires(seconds(600), Timer::Handler, FINISH, "500");
@@ -156,11 +156,25 @@ fn an_answer_before_the_end_is_told_starts_the_idle_time() {
 
 #[test]
 fn row_5_24_a_deadline_ends_the_connection_for_good() {
+    for (before, wait, fault) in [
+        ("G", 10, Fault::HeadTimeout),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n", 20, Fault::BodyTimeout),
+        (&*chunked("5\r\nhel"), 30, Fault::BodyTimeout),
+    ] {
+        let mut clocked = Clocked::new();
+        clocked.receive(before).wait(seconds(wait));
+        clocked.connection.on_deadline(&mut clocked.out, clocked.now).unwrap();
+        clocked.out.clear();
+        let mut wire = NEXT.to_vec();
+        let error =
+            clocked.connection.recv(&mut Input::new(&mut wire), &mut clocked.out, clocked.now).unwrap_err();
+        assert_eq!((error.fault, error.answered, &clocked.out[..]), (fault, true, &b""[..]));
+    }
+}
+
+#[test]
+fn row_4_1_a_client_that_waits_for_100_does_not_wait_for_ever() {
     let mut clocked = Clocked::new();
-    clocked.receive("G").wait(seconds(10));
-    clocked.connection.on_deadline(&mut clocked.out, clocked.now).unwrap();
-    let mut wire = NEXT.to_vec();
-    let error =
-        clocked.connection.recv(&mut Input::new(&mut wire), &mut clocked.out, clocked.now).unwrap_err();
-    assert_eq!((error.fault, error.answered), (Fault::HeadTimeout, true));
+    clocked.receive(&get("Expect: 100-continue\r\nContent-Length: 5\r\n"));
+    clocked.expires(seconds(20), Timer::Body, FINISH, "408");
 }

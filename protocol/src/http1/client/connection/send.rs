@@ -79,12 +79,21 @@ impl ClientConnection {
 
     /// What to write around so many bytes of content, which are written by the caller. They count from now on. None has
     /// an empty frame: there are no empty chunks.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Stale`], [`SendError::TooLong`], [`SendError::NoContent`]; [`SendError::AwaitsContinue`] and
+    /// [`SendError::Unwanted`] while the request [takes no content](Self::takes_content).
     pub fn frame(&mut self, body: &mut RequestTx, len: usize) -> Result<BodyFrame, SendError> {
         self.check_body(body)?;
         body.0.frame(len)
     }
 
     /// Sends a part of the content, by copying it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`frame`](Self::frame).
     pub fn data(
         &mut self,
         body: &mut RequestTx,
@@ -97,6 +106,10 @@ impl ClientConnection {
 
     /// Says that the caller writes so many bytes of content by itself, framed already if the content is
     /// [chunked](RequestTx::is_chunked). They count against the announced length.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`frame`](Self::frame).
     pub fn framed(&mut self, body: &mut RequestTx, payload_bytes: u64) -> Result<(), SendError> {
         self.check_body(body)?;
         body.0.count(payload_bytes)
@@ -118,6 +131,10 @@ impl ClientConnection {
 
     /// Ends the request with trailer fields (RFC 9110 section 6.5). They are left out where the content is not chunked,
     /// as there is no place for them.
+    ///
+    /// # Errors
+    ///
+    /// See [`SendError`]; nothing was written then, and the token comes back.
     pub fn finish_with_trailers(
         &mut self,
         body: RequestTx,

@@ -47,7 +47,7 @@ fn row_2_2_a_2xx_to_connect_makes_a_tunnel() {
 }
 
 #[test]
-fn row_2_6_chunks_are_put_together() {
+fn rows_2_6_and_3_6_chunks_are_put_together() {
     assert_eq!(good(&chunked("0\r\n\r\n")), ["200", "end"]);
     assert_eq!(
         good(&chunked("5\r\nhello\r\n00006\r\n world\r\n000\r\n\r\n")),
@@ -76,7 +76,7 @@ fn row_2_8_codings_that_do_not_end_in_chunked_end_with_the_connection() {
 }
 
 #[test]
-fn codings_that_are_not_undone_or_not_understood_are_refused() {
+fn row_3_7_codings_that_are_not_undone_or_not_understood_are_refused() {
     bad(&ok("Transfer-Encoding: gzip, chunked\r\n"), Fault::Coding);
     bad(&ok("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), Fault::Coding);
     for value in
@@ -100,7 +100,7 @@ fn row_2_12_no_transfer_encoding_in_http_1_0() {
 }
 
 #[test]
-fn rows_2_15_to_2_17_a_length_is_one_number() {
+fn rows_2_15_2_16_and_2_17_a_length_is_one_number() {
     for value in ["+5", "-1", "0x5", "5_0", "5 5", "", "5, 5", "18446744073709551616", "5;", "\u{665}"] {
         bad(&ok(&format!("Content-Length: {value}\r\n")), Fault::ContentLength);
     }
@@ -170,7 +170,7 @@ fn row_3_19_the_last_line_of_chunks_may_miss_only_when_let_pass() {
 }
 
 #[test]
-fn rows_3_1_to_3_4_sizes_and_data_are_strict() {
+fn rows_3_1_3_2_3_3_and_3_4_sizes_and_data_are_strict() {
     for line in ["\r\n", ";x\r\n", "+5", "-5", "0x5", "5_0", " 5", "g", "\n", "5\u{a0}", "5\0"] {
         bad(&chunked(line), Fault::ChunkSize);
     }
@@ -192,7 +192,7 @@ fn row_3_5_whitespace_behind_a_size_is_let_pass() {
 }
 
 #[test]
-fn rows_3_8_to_3_10_extensions_are_checked_and_ignored() {
+fn rows_1_39_3_8_3_9_and_3_10_extensions_are_checked_and_ignored() {
     let events = good(&chunked("5;a;b=c;d=\"e;\\\"\";f\r\nhello\r\n0;x\r\n\r\n"));
     assert_eq!(events, ["200", "data hello", "end"]);
     for line in ["5;\r\n", "5;=\r\n", "5;a=\"\r\n", "5;a=\x01"] {
@@ -215,4 +215,20 @@ fn row_3_17_trailers_have_limits() {
     setting.config.limits.trailer_bytes = 20;
     let wire = chunked("0\r\nX: 0123456789\r\nY: z\r\n\r\n");
     bad_with(&setting, wire.as_bytes(), Failure::Malformed(Fault::TrailersTooLarge));
+}
+
+#[test]
+fn row_5_17_only_content_that_the_connection_ends_is_in_doubt() {
+    for (wire, end) in [
+        (ok("Content-Length: 2\r\n") + "ab", "end"),
+        (chunked("2\r\nab\r\n0\r\n\r\n"), "end"),
+        (ok("") + "ab", "unverified end"),
+        (ok("Transfer-Encoding: gzip\r\n") + "ab", "unverified end"),
+    ] {
+        let seen = Setting { ends: true, ..Setting::new(&GET) }.split(wire.as_bytes());
+        assert_eq!(
+            (seen.events, seen.failure),
+            (["200", "data ab", end, "closed"].map(String::from).to_vec(), None)
+        );
+    }
 }

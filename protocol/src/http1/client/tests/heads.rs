@@ -182,7 +182,7 @@ fn row_1_28_what_frames_is_not_folded() {
 }
 
 #[test]
-fn rows_1_30_to_1_33_field_lines_follow_the_grammar() {
+fn rows_1_1_1_30_1_31_1_32_and_1_33_field_lines_follow_the_grammar() {
     for line in [": a", "X", "X\r\n", "X(: a", "\u{e9}: a", "X\0: a", "\"X\": a", "X;: a"] {
         bad(&ok(&format!("{line}\r\n")), Fault::FieldName);
     }
@@ -251,4 +251,27 @@ fn row_1_43_it_fails_at_the_first_impossible_byte() {
         peer.receive(&[*last], false);
         assert!(peer.failure.is_some(), "{wire}");
     }
+}
+
+#[test]
+fn row_1_38_empty_members_of_lists_are_bounded() {
+    assert_eq!(good(&ok("Connection: , keep-alive,, \r\nContent-Length: 0\r\n")), ["200", "end"]);
+    bad(&ok(&format!("Connection: {}close\r\n", ",".repeat(17))), Fault::Connection);
+    bad(&ok("Connection: a b\r\n"), Fault::Connection);
+}
+
+#[test]
+fn row_1_42_a_slow_head_is_looked_at_once() {
+    // Byte by byte, 60 KB of head would take minutes if each byte meant a look at all.
+    let lines = format!("X: {}\r\n", "v".repeat(1000)).repeat(60);
+    let wire = ok(&lines);
+    let mut connection = ClientConnection::new(Arc::default());
+    connection.send(&GET, b"", &mut Vec::new(), Now::default()).unwrap();
+    let mut buffer = wire.clone().into_bytes();
+    for length in 1..wire.len() {
+        let event = connection.recv(&mut Input::new(&mut buffer[..length]), Now::default());
+        assert!(matches!(event, Ok(ClientEvent::NeedMore)));
+    }
+    let event = connection.recv(&mut Input::new(&mut buffer), Now::default());
+    assert!(matches!(event, Ok(ClientEvent::Response(_))));
 }

@@ -1,6 +1,7 @@
 //! Conversations of a client: given these bytes in return, these events, however the bytes are split.
 
 mod bodies;
+mod bugs;
 mod conversations;
 mod expectations;
 mod heads;

@@ -152,3 +152,30 @@ fn row_5_18_an_error_says_what_a_retry_needs_to_know() {
         assert_eq!((connection.disposition(), connection.deadline()), (Disposition::Abort, None));
     }
 }
+
+#[test]
+fn row_5_8_each_response_is_read_as_its_request_needs() {
+    let (mut connection, mut out, mut events) =
+        (ClientConnection::new(Arc::default()), Vec::new(), Vec::new());
+    let mut wire = [
+        ok("Content-Length: 5\r\n"),
+        ok("Content-Length: 5\r\n") + "hello",
+        ok("Transfer-Encoding: chunked\r\n"),
+        "HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno".into(),
+        ok("Content-Length: 5\r\n") + "bytes",
+    ]
+    .concat()
+    .into_bytes();
+    let mut input = Input::new(&mut wire);
+    for request in [HEAD, GET, HEAD, CONNECT, CONNECT] {
+        connection.send(&request, b"", &mut out, Now::default()).unwrap();
+        while connection.reuse() == Err(NotReusable::Busy) {
+            tell(&mut events, connection.recv(&mut input, Now::default()).unwrap());
+        }
+    }
+    assert_eq!(
+        events,
+        ["200", "end", "200", "data hello", "end", "200", "end", "403", "data no", "end", "upgraded 200"]
+    );
+    assert_eq!((connection.reuse(), input.bytes()), (Err(NotReusable::Upgraded), &b"bytes"[..]));
+}

@@ -43,7 +43,7 @@ fn expires(mut connection: ClientConnection, timer: ClientTimer) {
 }
 
 #[test]
-fn a_response_has_to_begin() {
+fn row_5_10_a_response_has_to_begin() {
     let connection = asked();
     assert_eq!(due(&connection), Some(1120));
     expires(connection, ClientTimer::FirstByte);
@@ -58,7 +58,7 @@ fn an_interim_response_gives_a_server_more_time() {
 }
 
 #[test]
-fn a_head_has_to_end_however_often_bytes_come() {
+fn row_5_10_a_head_has_to_end_however_often_bytes_come() {
     let (mut connection, mut unread) = (asked(), Vec::new());
     for (part, second) in [("\r\n", 1010), ("H", 1020), ("TTP/1.1 200", 1030), (" OK\r\n", 1049)] {
         receive(&mut connection, &mut unread, part, at(second));
@@ -68,7 +68,7 @@ fn a_head_has_to_end_however_often_bytes_come() {
 }
 
 #[test]
-fn a_body_has_to_go_on() {
+fn row_5_10_a_body_has_to_go_on() {
     for head in ["Content-Length: 9\r\n", "Transfer-Encoding: chunked\r\n", ""] {
         let (mut connection, mut unread) = (asked(), Vec::new());
         receive(&mut connection, &mut unread, &ok(head), at(1010));

@@ -1,22 +1,21 @@
 //! The log, the view, the index and the store against models that keep everything and look at all of it.
 
-#![expect(clippy::unwrap_used, reason = "the whole file is a test")]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use keepwatch_watch::change::{Batch, Change};
-use keepwatch_watch::encoding::{Encoder, EncodingId, Encodings};
-use keepwatch_watch::index::{Filter, Index, WatcherId};
-use keepwatch_watch::key::{Key, Position, Revision};
-use keepwatch_watch::log::{LogLimits, RevisionError};
-use keepwatch_watch::store::{
-    Condition, MemoryMachine, MemoryStore, Operation, Outcome, Reply, Store, StoreLimits, Ticket,
-};
-use keepwatch_watch::view::View;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::FileFailurePersistence;
+
+use crate::change::{Batch, Change};
+use crate::encoding::{Encoder, EncodingId, Encodings};
+use crate::index::{Filter, Index, WatcherId};
+use crate::key::{Key, Position, Revision};
+use crate::log::{LogLimits, RevisionError};
+use crate::store::{
+    Condition, MemoryMachine, MemoryStore, Operation, Outcome, Reply, Store, StoreLimits, Ticket,
+};
+use crate::view::View;
 
 /// Some nested, some whose first differing characters begin with the same byte (U+00E9, U+00EA: C3 A9, C3 AA).
 const KEYS: &[&str] = &["a", "a/", "a/b", "a/b/c", "a/c", "ab", "b", "\u{e9}", "\u{e9}/\u{ea}", "\u{ea}"];
@@ -24,7 +23,7 @@ const PREFIXES: &[&str] =
     &["", "a", "a/", "a/b", "a/d", "aa", "b", "c", "\u{e9}", "\u{e9}/", "\u{ea}", "\u{eb}"];
 
 fn config(cases: u32) -> ProptestConfig {
-    let seeds = FileFailurePersistence::Direct("tests/data.proptest-regressions");
+    let seeds = FileFailurePersistence::Direct("src/tests.proptest-regressions");
     ProptestConfig { cases, failure_persistence: Some(Box::new(seeds)), ..ProptestConfig::default() }
 }
 
