@@ -193,7 +193,8 @@ fn bug_any_two_bytes_end_a_chunk() {
 
 #[test]
 fn bug_lenience_of_a_head_parser() {
-    // llhttp and node: CVE-2021-22959, CVE-2022-32213, -32214, -32215, -35256, CVE-2023-30589, CVE-2025-23167, in order.
+    // llhttp and node: CVE-2021-22959, CVE-2022-32213, -32214, -32215, -35256, CVE-2023-30589, CVE-2025-23167, in order;
+    // the last two are llhttp #877, a request line that LF ends where the version should be.
     refused([
         ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length : 5\r\n", Fault::SpaceBeforeColon),
         ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunkedchunked\r\n\r\n", Fault::TransferEncoding),
@@ -202,6 +203,8 @@ fn bug_lenience_of_a_head_parser() {
         ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:chunked\n\r\n", Fault::BareLf),
         ("POST / HTTP/1.1\r\nHost: x\r\nX: a\rTransfer-Encoding: chunked\r\n\r\n", Fault::BareCr),
         ("GET / HTTP/1.1\r\nHost: x\r\n\rGET /evil HTTP/1.1\r\n", Fault::BareCr),
+        ("GET /x\nHost: x\r\nContent-Length: 5\r\n\r\nhello", Fault::RequestLine),
+        ("GET /x HTTP/1.1\nHost: x\r\n\r\n", Fault::BareLf),
     ]);
 }
 

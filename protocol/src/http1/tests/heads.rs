@@ -314,7 +314,7 @@ fn row_1_43_it_fails_at_the_first_impossible_byte() {
         "GET /a#",
         "GET /\x7f",
         "GET / X",
-        "GET / HTTP/2",
+        "GET / HTTP/2.0",
         "GET / HTTP/1.1 ",
         "GET / HTTP/1.1\n",
         "GET / HTTP/1.1\r\n ",

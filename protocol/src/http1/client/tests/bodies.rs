@@ -232,3 +232,15 @@ fn row_5_17_only_content_that_the_connection_ends_is_in_doubt() {
         );
     }
 }
+
+#[test]
+fn row_3_18_tiny_chunks_are_taken_and_padding_is_not() {
+    for (chunk, failure) in
+        [("1\r\nx\r\n", None), ("0000000000000001\r\nx\r\n", Some(Failure::Malformed(Fault::ChunkOverhead)))]
+    {
+        let config = Arc::default();
+        let mut peer = Peer::new(&GET, &config);
+        peer.receive(chunked(&format!("{}0\r\n\r\n", chunk.repeat(2000))).as_bytes(), false);
+        assert_eq!(peer.failure, failure);
+    }
+}
