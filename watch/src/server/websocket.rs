@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
-    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind,
+    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode,
 };
 use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
 use serde_json::{Map, Value};
@@ -63,8 +63,6 @@ impl<T: Into<String>> From<T> for Wrong {
 
 /// The close code of a watch that came from the URL, when its revision is compacted.
 const COMPACTED: u16 = 4410;
-/// The opcode of a Close frame (RFC 6455 section 5.2).
-const CLOSE: u8 = 8;
 
 impl Socket {
     pub(super) fn new<S>(core: &Core<S>) -> Self {
@@ -138,7 +136,8 @@ impl Connection {
             }
             // Behind a Close nothing can be said: the answers that are owed come first. (If this is no head of a frame, they
             // come a little earlier than they would.)
-            if socket.writes > 0 && input.bytes().first().is_some_and(|byte| byte & 0xf == CLOSE) {
+            let opcode = input.bytes().first().and_then(|byte| Opcode::from_bits(byte & 0xf));
+            if socket.writes > 0 && opcode == Some(Opcode::Close) {
                 core.settle();
                 say_replies(core, self.id, machine, socket, out);
                 if socket.writes > 0 {
