@@ -17,7 +17,6 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 /// options.driver.connections = 10_000;
 /// ```
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Options {
     /// The addresses to listen on. Port 0 lets the system choose; [`Handle::local_addresses`](crate::Handle::local_addresses)
     /// says what it chose. An IPv6 address takes IPv6 alone, so that `[::]` and `0.0.0.0` may stand side by side.

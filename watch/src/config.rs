@@ -10,7 +10,6 @@ use crate::store::StoreLimits;
 
 /// The limits and times of a watch server, each with a default that suits a server on one machine.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Config {
     /// The longest a long poll is held, and how long it is if it does not say. Default: 60 s.
     pub hold: Duration,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::change::Change;
 use crate::key::{Key, Revision};
-use crate::store::Reply;
+use crate::store::{Full, Reply};
 
 /// What an event on a stream says that is not a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +127,15 @@ impl Written {
                 };
                 Self::Refused { status: 412, why, revision: current }
             }
-            Reply::Full { .. } => {
-                Self::Refused { status: 507, why: "the store has no room for it", revision: None }
+            Reply::Full { why } => {
+                let (status, why) = match why {
+                    Full::KeyBytes { .. } => (400, "the key is too long"),
+                    Full::ValueBytes { .. } => (413, "the value is too large"),
+                    Full::Keys { .. } | Full::Bytes { .. } | Full::Revisions => {
+                        (507, "the store has no room for it")
+                    }
+                };
+                Self::Refused { status, why, revision: None }
             }
         }
     }
@@ -174,7 +181,6 @@ mod tests {
 
     #[test]
     fn each_reply_has_its_status() {
-        use crate::store::Full;
         let status = |reply, absent| match Written::new(reply, absent) {
             Written::Done { status, .. } => (status, ""),
             Written::Refused { status, why, .. } => (status, why),
@@ -190,6 +196,8 @@ mod tests {
             (conflict(Some(revision)), false, (412, "the key is at another revision")),
             (conflict(Some(revision)), true, (412, "the key exists")),
             (Reply::Full { why: Full::Revisions }, false, (507, "the store has no room for it")),
+            (Reply::Full { why: Full::KeyBytes { max: 1 } }, false, (400, "the key is too long")),
+            (Reply::Full { why: Full::ValueBytes { max: 1 } }, false, (413, "the value is too large")),
         ];
         for (reply, absent, expected) in table {
             assert_eq!(status(reply, absent), expected, "{reply:?}");

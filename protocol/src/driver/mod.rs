@@ -46,7 +46,6 @@ pub use self::turn::{Io, Sockets};
 
 /// The limits and times of a [`Driver`].
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct DriverConfig {
     /// The most connections at once; more are closed as they come. A server that wants to answer them has a lower limit of
     /// its own. Default: 1,000,000.
