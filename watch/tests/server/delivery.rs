@@ -605,8 +605,7 @@ fn patient_server(keep: usize) -> (WatchServer, Handle) {
 }
 
 fn patient() -> DriverConfig {
-    let mut config = DriverConfig::default();
-    config.write_stall = Duration::from_secs(1 << 30);
+    let config = DriverConfig { write_stall: Duration::from_secs(1 << 30), ..DriverConfig::default() };
     config
 }
 
