@@ -605,8 +605,7 @@ fn patient_server(keep: usize) -> (WatchServer, Handle) {
 }
 
 fn patient() -> DriverConfig {
-    let config = DriverConfig { write_stall: Duration::from_secs(1 << 30), ..DriverConfig::default() };
-    config
+    DriverConfig { write_stall: Duration::from_secs(1 << 30), ..DriverConfig::default() }
 }
 
 fn config_of(cases: u32) -> ProptestConfig {
