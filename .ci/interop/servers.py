@@ -29,9 +29,9 @@ class Server:
 
 
 class Nginx:
-    """nginx with these locations, in a folder of its own."""
+    """nginx with these locations, in a folder of its own; `http://upstream` is the given address, on kept connections."""
 
-    def __init__(self, locations):
+    def __init__(self, locations, upstream):
         self.folder = tempfile.TemporaryDirectory(prefix="keepwatch-nginx-")
         folder = self.folder.name
         with socket.socket() as free:
@@ -49,6 +49,7 @@ class Nginx:
                 http {{
                     access_log {folder}/access.log; {temporary} default_type application/octet-stream;
                     client_max_body_size 64m; keepalive_requests 100000;
+                    upstream upstream {{ server {upstream}; keepalive 8; }}
                     server {{ listen {self.address}; root {self.root}; {locations} }}
                 }}""")
         self.process = subprocess.Popen(["nginx", "-p", folder, "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf"])
