@@ -78,7 +78,7 @@ unsaid 'Excess found'
 echo 'ok  HEAD, twice on one connection'
 
 if [ "$kind" = watch ]; then
-  [ "$(tr -d '\r' <head | sed -n 's/^[Cc]ontent-[Ll]ength: //p' | head -n 1)" = 60000 ] || fail "HEAD tells the length of the content"
+  [ "$(tr -d '\r' <head | sed -n 's/^content-length: //Ip' | head -n 1)" = 60000 ] || fail "HEAD tells the length of the content"
   head -c 3000000 /dev/zero >huge
   for how in "-X PUT --data-binary @huge" "-X PUT -H Expect: --data-binary @huge" "-T -" "-X PUT -H Transfer-Encoding:chunked --data-binary @huge"; do
     # shellcheck disable=SC2086

@@ -58,7 +58,7 @@ def long_polls(nginx, number=20):
     def poll(at):
         told[at] = ask(nginx.address, "GET", f"/v1/watch?key=interop/poll&since={since}&wait=20s")
 
-    threads = [threading.Thread(target=poll, args=(at,)) for at in range(number)]
+    threads = [threading.Thread(target=poll, args=(at,), daemon=True) for at in range(number)]
     for thread in threads:
         thread.start()
     time.sleep(1)

@@ -1,10 +1,24 @@
 """Servers on 127.0.0.1, on ports of the system's choice, that are always ended."""
 
 import os
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+# Told to end, they end what they started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
+
+
+def end(process):
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Server:
@@ -13,19 +27,16 @@ class Server:
     def __init__(self, *command):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
-        assert line.startswith("listening on http://127.0.0.1:"), f"{command} says {line!r}"
+        if not line.startswith("listening on http://127.0.0.1:"):
+            end(self.process)
+            raise AssertionError(f"{command} says {line!r}")
         self.address = line.strip().removeprefix("listening on http://")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
 
 
 class Nginx:
@@ -58,9 +69,9 @@ class Nginx:
                 socket.create_connection(("127.0.0.1", port)).close()
                 return
             except OSError:
-                assert self.process.poll() is None, self.errors()
                 time.sleep(0.05)
-        raise AssertionError("nginx did not get ready")
+        end(self.process)
+        raise AssertionError(f"nginx did not get ready: {self.errors()}")
 
     def errors(self):
         with open(f"{self.folder.name}/error.log") as file:
@@ -70,10 +81,5 @@ class Nginx:
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
         self.folder.cleanup()
