@@ -39,9 +39,9 @@ BYTES = [b"\r", b"\n", b"\r\n", b" ", b"\t", b":", b";", b",", b"\0", b"0", b"1"
 def make(chance):
     """A message, which may be several requests."""
     # How often a part is odd differs from message to message: most have about one odd part.
-    odd = chance.choice([0.0, 0.02, 0.05, 0.05, 0.1, 0.2])
+    odd = chance.choice([0.0, 0.01, 0.02, 0.05, 0.05, 0.1])
     message = b"".join(request(chance, odd) for _ in range(chance.choice([1, 1, 2, 2, 3])))
-    for _ in range(chance.choice([0, 0, 0, 1, 1, 2, 4])):
+    for _ in range(chance.choice([0, 0, 0, 0, 1, 1, 3])):
         message = changed(chance, message)
     return message
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepwatch_protocol::http1::client::{ClientConnection, ClientEvent, ClientExpired, Request};
-use keepwatch_protocol::http1::{BodyLength, Disposition};
+use keepwatch_protocol::http1::{BodyLength, Disposition, Fields};
 use keepwatch_protocol::{Input, Now, UnixMillis};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -67,15 +67,13 @@ impl Client {
                     | ClientEvent::Response(head)
                     | ClientEvent::Upgraded(head) => {
                         eprintln!("< {} {}", head.code(), head.reason().escape_ascii());
-                        head.fields().iter().for_each(|field| eprintln!("< {field:?}"));
+                        tell("", head.fields());
                     }
                     ClientEvent::Data(data) => {
                         length += data.len();
                         io::stdout().write_all(data)?;
                     }
-                    ClientEvent::Trailers(fields) => {
-                        fields.iter().for_each(|field| eprintln!("< trailer {field:?}"));
-                    }
+                    ClientEvent::Trailers(fields) => tell("trailer ", fields),
                     ClientEvent::EndOfResponse { .. } | ClientEvent::Closed => break true,
                 }
             };
@@ -115,6 +113,12 @@ impl Client {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+fn tell(what: &str, fields: Fields<'_>) {
+    for field in fields {
+        eprintln!("< {what}{}: {}", field.name, String::from_utf8_lossy(field.value)); // no control characters
     }
 }
 
