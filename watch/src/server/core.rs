@@ -144,6 +144,10 @@ impl<S: Store> Core<S> {
     fn apply(&mut self, batch: &Arc<Batch>) {
         let applied = self.view.apply(Arc::clone(batch));
         debug_assert!(applied.is_ok(), "a store's batches follow each other");
+        if applied.is_err() {
+            // Nothing of it is in the log, and nobody can be sent there.
+            return;
+        }
         self.metrics.changes.inc_by(batch.changes().len() as u64);
         let (ready, publishing) = (&mut self.ready, &mut self.publishing);
         for (index, change) in batch.changes().iter().enumerate() {
