@@ -15,8 +15,9 @@ pub struct Config {
 /// How much a peer may send. Everything is in bytes unless it says otherwise, and what is equal to a limit is within
 /// it.
 ///
-/// Sizes of heads also hold for the messages that are sent, so that this crate can read what it writes. What is answered
-/// is said of a server; a client fails with the same [`Fault`](super::Fault).
+/// Sizes of heads also hold for the messages that are sent, so that this crate can read what it writes: what a
+/// machine adds to its caller's fields counts. What is answered is said of a server; a client fails with the same
+/// [`Fault`](super::Fault).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// A whole head, from its first line to the empty line. More is answered 431. Default: 64 KiB.

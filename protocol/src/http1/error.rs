@@ -205,7 +205,7 @@ pub enum SendError {
     FieldValue,
     /// The field belongs to the machine (framing, `Connection` and the like, `Date`), or must not stand in a trailer.
     FieldReserved,
-    /// More fields, or more bytes of them, than the limits for heads allow.
+    /// More fields, or more bytes of them, than the limits for heads or trailers allow, with those that the machine adds.
     HeadTooLarge,
     /// The message has no content by its nature (204, 205, 304, an answer to HEAD or CONNECT; a TRACE or CONNECT).
     NoContent,
@@ -279,6 +279,28 @@ mod tests {
         for fault in Fault::ALL {
             assert!(fault.reason().bytes().all(|b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\'));
             assert!(fault.status().code() >= 400);
+        }
+    }
+
+    #[test]
+    fn each_fault_has_its_status() {
+        for fault in Fault::ALL {
+            let status = match fault {
+                Fault::BodyTimeout | Fault::HeadTimeout => 408,
+                Fault::BodyTooLarge => 413,
+                Fault::TargetTooLong => 414,
+                Fault::Expectation => 417,
+                Fault::FieldTooLarge
+                | Fault::HeadTooLarge
+                | Fault::TooManyFields
+                | Fault::TrailersTooLarge => 431,
+                Fault::Handler => 500,
+                Fault::Coding | Fault::MethodTooLong => 501,
+                Fault::Status | Fault::StatusLine => 502,
+                Fault::Version => 505,
+                _ => 400,
+            };
+            assert_eq!(fault.status().code(), status, "{fault:?}");
         }
     }
 }

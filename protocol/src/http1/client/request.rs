@@ -2,7 +2,8 @@
 
 use crate::http1::config::Limits;
 use crate::http1::encode::{
-    BodyLength, ConnectionField, LengthField, Section, check_fields, put_connection, put_fields, put_length,
+    BodyLength, ConnectionField, LengthField, Section, Size, check_fields, put_connection, put_fields,
+    put_length,
 };
 use crate::http1::error::SendError;
 use crate::http1::fields::members;
@@ -90,8 +91,8 @@ impl<'a> Request<'a> {
         !matches!(self.length, BodyLength::Empty | BodyLength::Known(0))
     }
 
-    /// Whether it can be sent.
-    pub(super) fn check(&self, limits: &Limits) -> Result<(), SendError> {
+    /// Whether it can be sent, as [`put`](Self::put) does.
+    pub(super) fn check(&self, keep_alive: bool, limits: &Limits) -> Result<(), SendError> {
         if !is_token(self.method.as_bytes()) {
             return Err(SendError::Method);
         }
@@ -101,9 +102,14 @@ impl<'a> Request<'a> {
         let target_length = self.check_target()?;
         check_fields(self.fields, Section::Request, limits)?;
         let host_length = self.authority.len().saturating_add("Host: \r\n".len());
+        let upgrade_length = self.upgrade.map_or(0, str::len).saturating_add("Upgrade: \r\n".len());
+        let mut head = Size::default();
+        self.put(keep_alive, &mut head);
         if self.method.len() > limits.method_bytes
             || target_length > limits.target_bytes
-            || host_length > limits.field_bytes
+            || host_length.max(upgrade_length) > limits.field_bytes
+            || head.bytes > limits.head_bytes
+            || head.lines > usize::from(limits.fields) + 2
         {
             return Err(SendError::HeadTooLarge);
         }

@@ -45,6 +45,7 @@ fn rows_5_1_5_2_5_3_and_5_14_close_wins_over_keep_alive_in_any_line() {
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nConnection: x, CLOSE\r\n", false),
         ("GET / HTTP/1.1\r\nHost: x\r\nConnection: xclose, closex\r\n", true),
         ("GET / HTTP/1.0\r\n", false),
+        ("GET / HTTP/1.0\r\nProxy-Connection: keep-alive\r\n", false),
         ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n", true),
         ("GET / HTTP/1.0\r\nConnection: keep-alive, close\r\n", false),
     ] {

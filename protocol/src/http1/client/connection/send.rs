@@ -27,11 +27,12 @@ impl ClientConnection {
         now: Now,
     ) -> Result<RequestTx, SendError> {
         self.reuse().map_err(SendError::NotReusable)?;
-        request.check(&self.config.limits)?;
+        let keep_alive = self.peer == Version::Http10;
+        request.check(keep_alive, &self.config.limits)?;
         if request.length == BodyLength::Unknown && self.peer == Version::Http10 {
             return Err(SendError::ChunkedToHttp10);
         }
-        request.put(self.peer == Version::Http10, out);
+        request.put(keep_alive, out);
         if request.close {
             self.set_last(NotReusable::RequestSaidClose);
         }

@@ -1,7 +1,9 @@
 //! A client and a server in memory, which speak to each other.
 
 use super::*;
-use crate::http1::{BodyTx, Config, Event, Exchange, OwnedRequestHead, ResponseHead, ServerConnection};
+use crate::http1::{
+    BodyTx, Config, Event, Exchange, Limits, OwnedRequestHead, ResponseHead, ServerConnection,
+};
 use crate::time::Now;
 
 /// Both ends, and the bytes between them.
@@ -21,9 +23,16 @@ const NOW: Now = Now::new(crate::time::Instant::START, crate::time::UnixMillis(0
 
 impl Pair {
     fn new() -> Self {
+        Self::with_limits(&Limits::default())
+    }
+
+    /// Two that have the same limits.
+    fn with_limits(limits: &Limits) -> Self {
+        let client = ClientConfig { limits: limits.clone(), ..ClientConfig::default() };
+        let server = Config { limits: limits.clone(), ..Config::default() };
         Self {
-            client: ClientConnection::new(Arc::default()),
-            server: ServerConnection::new(Arc::new(Config::default()), NOW),
+            client: ClientConnection::new(Arc::new(client)),
+            server: ServerConnection::new(Arc::new(server), NOW),
             to_server: Vec::new(),
             to_client: Vec::new(),
             client_saw: Vec::new(),
@@ -263,4 +272,62 @@ fn a_fault_of_the_server_is_told_as_one() {
     pair.read();
     let error = pair.client.recv(&mut Input::last(&mut []), NOW).unwrap_err();
     assert_eq!(error.failure, Failure::TruncatedLength { got: 4, want: 10 });
+}
+
+#[test]
+fn row_1_37_what_either_sends_within_its_limits_the_other_reads() {
+    let limits =
+        Limits { head_bytes: 600, fields: 12, trailer_bytes: 80, trailer_fields: 4, ..Limits::default() };
+    let value = [b'v'; 600];
+    let (mut requests, mut responses, mut trailers) = ([0, 0], [0, 0], [0, 0]);
+    let sizes = (0..14).map(|lines| (lines, 0)).chain((0..600).map(|bytes| (1, bytes)));
+    for (lines, bytes) in sizes {
+        let fields = alloc::vec![("X", &value[..bytes]); lines];
+        let mut pair = Pair::with_limits(&limits);
+        let request = Request {
+            fields: &fields,
+            length: BodyLength::Unknown,
+            expect_continue: true,
+            trailers: true,
+            upgrade: Some("websocket"),
+            close: true,
+            ..Request::new("POST", "x", "/")
+        };
+        let sent = pair.client.request(&request, &mut pair.to_server, NOW);
+        requests[usize::from(sent.is_ok())] += 1;
+        if sent.is_ok() {
+            pair.serve(); // fails if it cannot be read
+            assert_eq!(pair.saw()[0], words(["POST /"]));
+        }
+
+        let mut pair = Pair::with_limits(&limits);
+        pair.send(&GET, b"").serve();
+        let head = ResponseHead::stream(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &fields);
+        let exchange = pair.exchange.take().unwrap();
+        let exchange = match pair.server.respond(exchange, &head, &mut pair.to_client, NOW) {
+            Ok(_) => {
+                responses[1] += 1;
+                pair.read();
+                assert_eq!(pair.saw()[1], words(["431"]));
+                pair = Pair::with_limits(&limits);
+                pair.send(&GET, b"").serve();
+                pair.exchange.take().unwrap()
+            }
+            Err(refused) => {
+                responses[0] += 1;
+                refused.token
+            }
+        };
+        let head = ResponseHead::stream(StatusCode::OK, &[]);
+        let body = pair.server.respond(exchange, &head, &mut pair.to_client, NOW).unwrap();
+        let sent = pair.server.finish_with_trailers(body, &fields, &mut pair.to_client, NOW);
+        trailers[usize::from(sent.is_ok())] += 1;
+        if sent.is_ok() {
+            pair.read();
+            assert_eq!(pair.saw()[1].last().map(String::as_str), Some("end"));
+        }
+    }
+    for [refused, sent] in [requests, responses, trailers] {
+        assert!(refused > 0 && sent > 0);
+    }
 }
