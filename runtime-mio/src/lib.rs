@@ -44,7 +44,9 @@ const fn listener_token(index: usize) -> Token {
 
 /// Listens on the addresses of the options. Connections wait until [`Runtime::serve`] takes them.
 ///
-/// Fails where an address cannot be listened on, and says which.
+/// # Errors
+///
+/// An address cannot be listened on: the error says which.
 pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
     let poll = Poll::new()?;
     let mut listeners = Vec::new();
@@ -77,7 +79,9 @@ pub struct Runtime {
 impl Runtime {
     /// Runs the server on this thread until its [`Handle`] says stop and all connections are gone.
     ///
-    /// Fails only if the system cannot be waited on.
+    /// # Errors
+    ///
+    /// The system cannot be waited on.
     pub fn serve<S: Server>(mut self, server: S) -> io::Result<()> {
         let mut driver = Driver::new(server, self.config.clone());
         let mut connections = Connections::default();

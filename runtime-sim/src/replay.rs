@@ -22,6 +22,10 @@ impl std::fmt::Debug for Replayed {
 
 /// Sends bytes to a new server in the pieces that `splits` cuts (positions, ascending), and lets it do all that it can
 /// after each piece. No time passes.
+///
+/// # Errors
+///
+/// As [`Sim::run`] has them.
 pub fn replay<S: Server>(server: S, bytes: &[u8], splits: &[usize]) -> Result<Replayed, SimError> {
     let mut sim = Sim::new(server);
     let client = sim.connect();

@@ -166,6 +166,10 @@ impl<S: Server> Sim<S> {
     }
 
     /// Does all that can be done at this time, until everything is idle.
+    ///
+    /// # Errors
+    ///
+    /// The driver spins: it never becomes idle. Or a deadline stays in the past.
     pub fn run(&mut self) -> Result<(), SimError> {
         let (most, most_idle) = self.config.turns;
         let (mut turns, mut idle_since) = (0, 0);
@@ -196,12 +200,20 @@ impl<S: Server> Sim<S> {
     }
 
     /// Lets so much time pass, and does what is due on the way: the clock jumps from deadline to deadline.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run) has them, at any moment on the way.
     pub fn advance(&mut self, by: Duration) -> Result<(), SimError> {
         let end = self.now.instant + by;
         self.run_to(end, |_| false).map(|_held| ())
     }
 
     /// Lets time pass until the condition holds, which is looked at whenever everything is idle. Returns how long it took.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run) has them, and [`SimError::TimeOver`] when the condition did not hold within the limit.
     pub fn run_until(
         &mut self,
         condition: impl FnMut(&Self) -> bool,
@@ -216,6 +228,10 @@ impl<S: Server> Sim<S> {
     }
 
     /// Drains the server, as SIGTERM does, and runs it until it has no connections or the time is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run) has them, and [`SimError::TimeOver`] when connections are left.
     pub fn drain(&mut self, grace: Duration) -> Result<Duration, SimError> {
         self.driver.drain(self.now.instant + grace, self.now);
         // The driver closes at the end of the time what is left; that takes it a moment.

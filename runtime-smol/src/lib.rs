@@ -39,7 +39,9 @@ const ACCEPTS: usize = 256;
 
 /// Listens on the addresses of the options. Connections wait until [`Runtime::serve`] takes them.
 ///
-/// Fails where an address cannot be listened on, and says which.
+/// # Errors
+///
+/// An address cannot be listened on: the error says which.
 pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
     let news = Arc::new(News::default());
     let mut listeners = Vec::new();
@@ -67,7 +69,9 @@ impl Runtime {
     /// Runs the server until its [`Handle`] says stop and all connections are gone. Dropped earlier, it closes everything at
     /// once, and the server with it.
     ///
-    /// It does not fail as things are; the result is that of other runtimes.
+    /// # Errors
+    ///
+    /// None as things are; the result is that of other runtimes.
     pub async fn serve<S: Server>(self, server: S) -> io::Result<()> {
         let mut serving = Serving {
             driver: Driver::new(server, self.config.clone()),

@@ -10,6 +10,10 @@ use signal_hook::iterator::Signals;
 use crate::Handle;
 
 /// Prints `listening on http://ADDR:PORT` for each address, and flushes: whoever started the process waits for it.
+///
+/// # Errors
+///
+/// Standard output cannot be written to.
 pub fn announce(handle: &Handle) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for address in handle.local_addresses() {
@@ -20,6 +24,10 @@ pub fn announce(handle: &Handle) -> io::Result<()> {
 
 /// From now on SIGINT and SIGTERM drain for at most `grace` and end the runtime; a second one ends the process at once, with
 /// the status that a shell gives to one that was killed by the signal.
+///
+/// # Errors
+///
+/// The system does not let signals be caught.
 pub fn stop_on_signals(handle: Handle, grace: Duration) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     #[expect(clippy::disallowed_methods, reason = "a thread that only waits for signals, in a binary")]

@@ -54,7 +54,9 @@ impl Options {
 /// accepts, so it costs no call per connection, and a send buffer must be set before the connection exists to take full
 /// effect (tcp(7)). `TCP_NODELAY` is always set: a driver writes all that is due at once, so waiting for more only delays.
 ///
-/// An error names the address that it is about. No address at all is an error too.
+/// # Errors
+///
+/// An address cannot be listened on: the error names it. No address at all is an error too.
 pub fn listen(options: &Options) -> io::Result<Vec<TcpListener>> {
     if options.listen.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on"));

@@ -40,6 +40,10 @@ pub trait Store {
 
     /// Takes an operation, whose reply will come under that ticket. Nothing is decided before the next [`Store::poll`], and
     /// no wake-up is needed for it: poll at the end of every turn in which something was submitted.
+    ///
+    /// # Errors
+    ///
+    /// Too much waits for the next poll: the operation was not taken.
     fn submit(&mut self, ticket: Ticket, operation: Operation) -> Result<(), Busy>;
 
     /// What happened. Call it until it gives `None`.

@@ -14,6 +14,10 @@ use alloc::vec::Vec;
 pub trait Transform: Send {
     /// Bytes came from the peer. What they mean is appended to `plain`; what must be sent because of them (a handshake's next
     /// message, an alert) is put into `wire`.
+    ///
+    /// # Errors
+    ///
+    /// The bytes cannot be understood. The connection is closed once `wire` is written.
     fn receive(
         &mut self,
         bytes: &[u8],

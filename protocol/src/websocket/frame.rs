@@ -138,6 +138,10 @@ impl core::error::Error for HeadError {}
 /// assert_eq!(frame::decode(b"\xc1", Role::Client), Err(frame::HeadError::ReservedBits));
 /// # Ok::<(), frame::HeadError>(())
 /// ```
+///
+/// # Errors
+///
+/// The head breaks a rule by itself: no bytes that follow can mend it.
 pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, HeadError> {
     let [first, rest @ ..] = bytes else { return Ok(None) };
     if first & 0x70 != 0 {

@@ -31,6 +31,10 @@ pub struct InvalidUtf8;
 
 impl Utf8 {
     /// Takes the next piece. After an error the validator starts anew.
+    ///
+    /// # Errors
+    ///
+    /// The text is not UTF-8, whatever follows.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let mut rest = piece;
         while self.carried > 0 {
@@ -49,6 +53,10 @@ impl Utf8 {
     }
 
     /// The text ends here: `Err` if inside a code point. The next piece begins another text.
+    ///
+    /// # Errors
+    ///
+    /// The text ends inside a code point.
     pub fn finish(&mut self) -> Result<(), InvalidUtf8> {
         let whole = self.carried == 0;
         *self = Self::default();
