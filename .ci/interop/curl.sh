@@ -69,16 +69,16 @@ said '^< Connection: close'
 said 'Closing connection'
 echo 'ok  Connection: close'
 
-get -I "$url" >head || fail 'HEAD is answered'
+get -I "$url" >heads || fail 'HEAD is answered'
 said '^< HTTP/1.1 200 '
 said '^< Content-Length: [0-9]'
-get -I "$url" "$url" >head
+get -I "$url" "$url" >heads
 said 'Re-using existing connection'
 unsaid 'Excess found'
 echo 'ok  HEAD, twice on one connection'
 
 if [ "$kind" = watch ]; then
-  [ "$(tr -d '\r' <head | sed -n 's/^content-length: //Ip' | head -n 1)" = 60000 ] || fail "HEAD tells the length of the content"
+  [ "$(tr -d '\r' <heads | sed -n 's/^content-length: //Ip' | head -n 1)" = 60000 ] || fail "HEAD tells the length of the content"
   head -c 3000000 /dev/zero >huge
   for how in "-X PUT --data-binary @huge" "-X PUT -H Expect: --data-binary @huge" "-T -" "-X PUT -H Transfer-Encoding:chunked --data-binary @huge"; do
     # shellcheck disable=SC2086

@@ -5,6 +5,8 @@
 //! same connection as long as that can be used. Content goes to standard output, everything else to standard error.
 #![expect(clippy::print_stderr, reason = "telling is what it is for")]
 
+mod options;
+
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -12,15 +14,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keepwatch_protocol::http1::client::{ClientConnection, ClientEvent, ClientExpired, Request};
-use keepwatch_protocol::http1::{BodyLength, Disposition, Fields};
+use keepwatch_protocol::http1::{Disposition, Fields};
 use keepwatch_protocol::{Input, Now, UnixMillis};
+use options::Options;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 struct Client {
     stream: TcpStream,
     machine: ClientConnection,
-    received: Vec<u8>, // and not taken yet
+    /// What came and is not taken yet.
+    received: Vec<u8>,
     started: Instant,
 }
 
@@ -29,6 +33,7 @@ impl Client {
     fn connect(authority: &str) -> Result<Self> {
         eprintln!("* connecting to {authority}");
         let (stream, machine) = (TcpStream::connect(authority)?, ClientConnection::new(Arc::default()));
+        stream.set_write_timeout(Some(Duration::from_secs(30)))?;
         Ok(Self { stream, machine, received: Vec::new(), started: Instant::now() })
     }
 
@@ -83,10 +88,7 @@ impl Client {
                 if let Some(tx) = body {
                     self.machine.abandon(tx, now);
                 }
-                eprintln!(
-                    "* {length} bytes of content; the connection can be used again: {:?}",
-                    self.machine.reuse()
-                );
+                eprintln!("* {length} bytes of content; the connection again: {:?}", self.machine.reuse());
                 return Ok(());
             }
         }
@@ -105,13 +107,13 @@ impl Client {
                 self.received.extend_from_slice(&buffer[..count]);
                 Ok(count == 0)
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                match self.machine.on_deadline(self.now()) {
-                    Some(ClientExpired::Failed(error)) => Err(error.into()),
-                    Some(ClientExpired::SendContent) | None => Ok(false),
-                }
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Err(error.into())
             }
-            Err(error) => Err(error.into()),
+            Err(_) => match self.machine.on_deadline(self.now()) {
+                Some(ClientExpired::Failed(error)) => Err(error.into()),
+                Some(ClientExpired::SendContent) | None => Ok(false),
+            },
         }
     }
 }
@@ -123,39 +125,14 @@ fn tell(what: &str, fields: Fields<'_>) {
 }
 
 fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [method, url, options @ ..] = &arguments[..] else {
-        return Err("which METHOD, and which URL?".into());
-    };
-    let rest = url.strip_prefix("http://").ok_or("only http:// is spoken here")?;
-    let (authority, path) = rest.split_at(rest.find('/').ok_or("a URL has a path")?);
-    let mut request = Request::new(method, authority, path);
-    let (mut fields, mut content, mut times) = (Vec::<(&str, &[u8])>::new(), Vec::new(), 1);
-    for option in options.chunks(2) {
-        let [flag, value] = option else { return Err("an option has a value".into()) };
-        match flag.as_str() {
-            "-H" => {
-                let (name, value) = value.split_once(':').ok_or("a field is NAME: VALUE")?;
-                fields.push((name, value.trim().as_bytes()));
-            }
-            "-d" | "-e" | "-c" => {
-                content = std::fs::read(value)?;
-                let known = BodyLength::Known(content.len() as u64);
-                request.length = if flag == "-c" { BodyLength::Unknown } else { known };
-                request.expect_continue = flag == "-e";
-            }
-            "-u" => request.upgrade = Some(value),
-            "-n" => times = value.parse()?,
-            _ => return Err(format!("what is {flag}?").into()),
-        }
-    }
-    request.fields = &fields;
-    let mut client = Client::connect(authority)?;
-    for _ in 0..times {
+    let options = Options::from_command_line()?;
+    let fields = options.fields();
+    let mut client = Client::connect(&options.authority)?;
+    for _ in 0..options.times {
         if client.machine.reuse().is_err() {
-            client = Client::connect(authority)?;
+            client = Client::connect(&options.authority)?;
         }
-        client.exchange(&request, &content)?;
+        client.exchange(&options.request(&fields), &options.content)?;
     }
     Ok(())
 }
