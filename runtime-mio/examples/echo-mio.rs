@@ -1,17 +1,56 @@
-//! The echo server on mio: HTTP requests and WebSocket messages come back.
-
-#[path = "../../protocol/examples/echo/listen.rs"]
-mod listen;
-#[path = "../../protocol/examples/echo/machine.rs"]
-mod machine;
+//! An echo server on mio: `echo-mio [--listen ADDRESS:PORT]`. Each request is answered with its body, each WebSocket message with
+//! itself.
 
 use std::error::Error;
+use std::net::SocketAddr;
 
 use keepwatch_mio::{Options, bind};
+use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
+use keepwatch_protocol::http1::RequestHead;
+use keepwatch_protocol::websocket::Message;
 
+/// The largest body, and the largest message, in bytes.
+const LARGEST: u64 = 16 << 20;
+
+struct Echo;
+
+impl Handler for Echo {
+    fn request(&mut self, request: Request<'_>) -> Response {
+        let kind = request.head.fields().first("content-type").unwrap_or(b"application/octet-stream");
+        Response::ok(request.body).with_field("Content-Type", kind)
+    }
+
+    fn accepts_websocket(&mut self, _: &RequestHead<'_>) -> bool {
+        true
+    }
+
+    fn message(&mut self, message: Message<'_>, socket: &mut Socket<'_>) {
+        // Refused only if it is closing.
+        let _closing = socket.send(message);
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "it says where it listens, for people and for scripts")]
 fn main() -> Result<(), Box<dyn Error>> {
-    let (runtime, handle) = bind(Options::new([listen::address()?]))?;
-    handle.local_addresses().iter().copied().for_each(listen::announce);
-    runtime.serve(machine::Echo::new())?;
+    let mut config = HandlerConfig::default();
+    config.http.limits.body_bytes = LARGEST;
+    config.websocket.message_bytes = LARGEST;
+    let server = HandlerServer::with_config(Echo, config);
+
+    let (runtime, handle) = bind(Options::new([address()?]))?;
+    for address in handle.local_addresses() {
+        println!("listening on http://{address}"); // standard output is flushed at the end of each line
+    }
+    runtime.serve(server)?;
     Ok(())
+}
+
+/// Where to listen; port 0 lets the system choose.
+fn address() -> Result<SocketAddr, Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [] => Ok(SocketAddr::from(([127, 0, 0, 1], 9001))),
+        [flag, address] if flag == "--listen" => Ok(address.parse()?),
+        _ => Err("usage: echo-mio [--listen ADDRESS:PORT]".into()),
+    }
 }
