@@ -23,12 +23,12 @@
 //! that a peer hung up is told once for each request, and later only that nothing is read; a peer that hung up within its
 //! body has no deadline any more.
 //!
-//! [`next`] is the table. The machine keeps more than a [`State`] (a decoder, deadlines, what is needed of the request) and
-//! does not run on it; a test takes the machine to every state, applies every event, and compares. The picture, `states.md`,
-//! is printed from it.
+//! [`next`] is the table. The machine keeps more than a [`State`] (a decoder, deadlines, what is needed of the request), so
+//! it does not run on the table; `connection/drive.rs` takes it to every state, applies every event there, and compares. The
+//! picture, `states.md`, is printed from the table too: run the tests with `KEEPWATCH_REWRITE=1` after a change.
 
 use super::error::{Fault, SendError};
-use super::exchange::Timer;
+use super::exchange::{Disposition, Timer};
 
 /// Where a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -326,6 +326,18 @@ pub(super) const EVENTS: [Event; 25] = [
     Event::StaleExchange,
     Event::StaleBody,
 ];
+
+impl State {
+    /// What is to become of a connection in this state.
+    pub(super) const fn disposition(self) -> Disposition {
+        match self {
+            Self::Over | Self::Failed => Disposition::Finish,
+            Self::CutOff => Disposition::Abort,
+            Self::Upgraded => Disposition::Upgraded,
+            _ => Disposition::Open,
+        }
+    }
+}
 
 impl Event {
     /// Whether the event is one of the input.

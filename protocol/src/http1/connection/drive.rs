@@ -282,23 +282,38 @@ fn every_event_does_in_every_state_what_the_table_says() {
     for state in STATES {
         for event in EVENTS {
             if let Some(expected) = next(state, event) {
-                let done = Driven::in_state(state, event).apply(event);
-                assert_eq!(done, expected, "{event:?} in {state:?}");
+                let mut driven = Driven::in_state(state, event);
+                assert_eq!(driven.apply(event), expected, "{event:?} in {state:?}");
+                let disposition = driven.connection.disposition();
+                assert_eq!(disposition, expected.state.disposition(), "{event:?} in {state:?}");
             }
         }
     }
 }
 
 #[test]
-fn the_table_leaves_nothing_out() {
+fn what_is_no_event_is_one_of_the_input() {
     for state in STATES {
         for event in EVENTS {
-            match next(state, event) {
-                Some(next) => assert!(STATES.contains(&next.state), "{event:?} in {state:?}"),
-                None => assert!(event.is_recv(), "{event:?} in {state:?}"),
-            }
+            assert!(next(state, event).is_some() || event.is_recv(), "{event:?} in {state:?}");
         }
     }
+}
+
+#[test]
+fn the_states_are_those_that_events_lead_to() {
+    let mut reached = Vec::from([State::New]);
+    let mut at = 0;
+    while let Some(&state) = reached.get(at) {
+        for next in EVENTS.iter().filter_map(|&event| next(state, event)) {
+            if !reached.contains(&next.state) {
+                reached.push(next.state);
+            }
+        }
+        at += 1;
+    }
+    assert!(reached.iter().all(|state| STATES.contains(state)), "{reached:?}");
+    assert_eq!(reached.len(), STATES.len());
 }
 
 #[test]
