@@ -1,7 +1,7 @@
 //! The machine of one connection, in the server's role.
 //!
 //! What is read and what is answered go their own ways between the head of a request and the end of both. All states of
-//! the two together, and the theory, are in `states.rs`; this is what it says, in a test of each line:
+//! the two together, and the theory, are in `states.rs`. This is printed from it, and a test holds the machine to each line:
 //!
 #![doc = include_str!("states.md")]
 
