@@ -1,30 +1,13 @@
 //! The machine of one connection, in the server's role.
 //!
-//! What is read and what is answered go their own ways between the head of a request and the end of both:
+//! What is read and what is answered go their own ways between the head of a request and the end of both. All states of
+//! the two together, and the theory, are in `states.rs`. This is printed from it, and a test holds the machine to each line:
 //!
-//! | reading | is done by | what follows |
-//! | --- | --- | --- |
-//! | `Head` | the empty line | `Request`; `Length`, `Chunked` or `Ended` |
-//! | `Length`, `Chunked` | the body's last byte | `Data`, `Trailers`; `Ended` |
-//! | `Ended` | being told | `EndOfRequest`; `Told` |
-//! | `Told` | the end of the answer | `Paused` until then; `Head` |
-//!
-//! | phase | is left by | for |
-//! | --- | --- | --- |
-//! | `Idle` | a request's head | `Open` |
-//! | `Open` | `respond`; `upgrade` | `Sending`; `Upgraded` |
-//! | `Sending` | `finish` | `Idle`; `Answered` if the request's end is still to be told |
-//! | `Sending` | `finish` of the last answer, or of a 2xx to CONNECT | `Over`, `Upgraded` |
-//! | `Answered` | `EndOfRequest` | `Idle` |
-//! | `Idle` | the end of the input; a deadline without a byte | `Over` |
-//! | `Idle`, `Open`, `Sending` | a peer's fault, another deadline | `Failed` |
-//! | `Over`, `Upgraded`, `Failed` | nothing | |
-//!
-//! An answer that begins before the request was read to its end says `Connection: close`, and the connection is `Over`
-//! when it ends: bytes of a body are never taken for a request. Whether they had arrived already makes no difference,
-//! so that the same bytes have the same answer however they are split.
+#![doc = include_str!("states.md")]
 
 mod answer;
+#[cfg(test)]
+mod drive;
 
 use alloc::sync::Arc;
 use core::mem;

@@ -84,6 +84,8 @@ mod head;
 mod mend;
 mod response;
 mod scan;
+#[cfg(test)]
+mod states;
 mod status;
 #[cfg(test)]
 mod tests;
