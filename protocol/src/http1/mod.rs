@@ -31,7 +31,8 @@
 //! use keepwatch_protocol::{Input, Now};
 //!
 //! // Two requests in one packet: the second does not wait for the first one's answer.
-//! let mut received = b"PUT /a HTTP/1.1\r\nHost: example\r\nContent-Length: 5\r\n\r\nhello\
+//! let mut received = b"PUT /a HTTP/1.1\r\nHost: example\r\nTransfer-Encoding: chunked\r\n\r\n\
+//!                      5\r\nhello\r\n0\r\nChecksum: 5d41\r\n\r\n\
 //!                      GET /b?c HTTP/1.1\r\nHost: example\r\nConnection: close\r\n\r\n"
 //!     .to_vec();
 //! let now = Now::default();
@@ -39,10 +40,12 @@
 //! let mut input = Input::new(&mut received);
 //! let mut out = Vec::new();
 //!
-//! // The first: its head, its body, its end.
+//! // The first: its head, its body, its trailers, its end.
 //! let Event::Request(head, exchange) = connection.recv(&mut input, &mut out, now)? else { panic!() };
 //! assert_eq!((head.method(), head.path(), head.authority()), ("PUT", "/a", Some("example")));
 //! assert!(matches!(connection.recv(&mut input, &mut out, now)?, Event::Data(data) if data == b"hello"));
+//! let Event::Trailers(trailers) = connection.recv(&mut input, &mut out, now)? else { panic!() };
+//! assert_eq!(trailers.first("checksum"), Some(&b"5d41"[..]));
 //! assert!(matches!(connection.recv(&mut input, &mut out, now)?, Event::EndOfRequest));
 //! assert!(matches!(connection.recv(&mut input, &mut out, now)?, Event::Paused));
 //! connection.answer(exchange, &ResponseHead::empty(StatusCode::NO_CONTENT, &[]), b"", &mut out, now)?;
@@ -58,14 +61,14 @@
 //! for part in [frame.head.as_bytes(), payload, frame.tail] {
 //!     out.extend_from_slice(part); // or as slices of a vectored write
 //! }
-//! connection.finish(body, &mut out, now)?;
+//! connection.finish_with_trailers(body, &[("Checksum", b"9a0b")], &mut out, now)?;
 //!
 //! assert_eq!(connection.disposition(), Disposition::Finish);
 //! assert_eq!(
 //!     String::from_utf8(out)?,
 //!     "HTTP/1.1 204 No Content\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n\
 //!      HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Type: text/plain\r\n\
-//!      Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\none chunk\r\n0\r\n\r\n"
+//!      Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n9\r\none chunk\r\n0\r\nChecksum: 9a0b\r\n\r\n"
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
