@@ -52,7 +52,7 @@ use crate::websocket::{self, Assembler, CloseCode, Message, Role, SendError, han
 /// What a server does with whole requests and messages. See the [module](self).
 pub trait Handler {
     /// A request came, with its whole body: at most [`Limits::body_bytes`](http1::Limits::body_bytes), more was answered 413.
-    /// HEAD is answered as GET is, and the body of the answer is left away.
+    /// HEAD is answered as GET is, and the body of the answer is left away (RFC 9110 section 9.3.2).
     fn request(&mut self, request: Request<'_>) -> Response;
 
     /// A request asks for a WebSocket, and its handshake is in order. Who takes one from a browser looks at its `Origin` here.
@@ -171,7 +171,7 @@ pub struct HandlerConfig {
 /// The [`Server`] around a [`Handler`].
 ///
 /// A connection holds at most one body or message, and the answers that are not written yet: at most the driver's mark and
-/// one more.
+/// one more. It admits every connection: their number is limited by [`DriverConfig::connections`](crate::DriverConfig).
 pub struct HandlerServer<H> {
     handler: H,
     http: Arc<http1::Config>,

@@ -1,12 +1,17 @@
 //! The command line that every binary of the watch server shares.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
 
+use keepwatch_protocol::UnixMillis;
+
 use crate::config::Config;
+use crate::handle::Handle;
+use crate::key::Revision;
 use crate::request::duration;
+use crate::server::{Shared, WatchServer};
 
 /// List keys, then be told of every change: by short poll, long poll, chunked stream, server-sent events or WebSocket.
 ///
@@ -40,6 +45,16 @@ impl Arguments {
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
+    /// How long farewells may take after a signal.
+    pub const GRACE: Duration = Duration::from_secs(5);
+
+    /// The machine that was asked for, over an empty store in memory. Its revisions begin at the wall clock in microseconds,
+    /// so that a server that is started again does not repeat numbers. `seed` is entropy.
+    pub fn machine(&self, started: UnixMillis, seed: u64) -> (WatchServer, Handle) {
+        let first = Revision::new(started.0.saturating_mul(1000)).unwrap_or(Revision::ZERO);
+        Shared::new(self.config(), first).machine(seed)
+    }
+
     /// The configuration that was asked for.
     pub fn config(&self) -> Config {
         Config { hold: self.hold, origins: self.allow_origin.clone(), ..Config::default() }
@@ -67,6 +82,10 @@ fn origin(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use keepwatch_protocol::{Now, Server};
+
     use super::*;
 
     fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
@@ -100,6 +119,17 @@ mod tests {
     fn origins_are_taken_as_they_stand() {
         let arguments = parse(&["--allow-origin", "https://example.org:8443"]).unwrap();
         assert_eq!(arguments.config().origins, ["https://example.org:8443"]);
+    }
+
+    #[test]
+    fn revisions_begin_at_the_clock() {
+        // Beyond what JavaScript reads exactly, there is nothing better than to begin at 0.
+        for (clock, first) in [(1_700_000_000_000, 1_700_000_000_000_000), (u64::MAX, 0)] {
+            let (mut server, _handle) = parse(&[]).unwrap().machine(UnixMillis(clock), 0);
+            server.start(Waker::noop(), Now::default());
+            assert_eq!(server.next_ready(Now::default()), None);
+            assert_eq!(server.revision().as_u64(), first);
+        }
     }
 
     #[test]

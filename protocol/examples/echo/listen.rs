@@ -1,4 +1,4 @@
-//! The command line of every echo server over sockets: `[--listen ADDRESS:PORT]`.
+//! The command line of this echo server over sockets: `[--listen ADDRESS:PORT]`.
 
 use std::net::SocketAddr;
 
