@@ -363,7 +363,7 @@ impl Speaks {
                             if machine.is_closing() {
                                 continue;
                             }
-                            if let Ok(Some(message)) = assembler.push(kind, bytes, first, last) {
+                            if let Ok(Some(message)) = assembler.push(kind, &bytes, first, last) {
                                 handler.message(message, &mut Socket { id, machine, out, now });
                                 if !first {
                                     assembler.release();
