@@ -328,9 +328,9 @@ fn receive_websocket(
         match machine.recv(input, out, now) {
             Ok(websocket::Event::Data { kind, bytes, first, last }) => {
                 let sent = if first && last {
-                    machine.send(kind, bytes, out)
+                    machine.send(kind, &bytes, out)
                 } else {
-                    machine.send_part(kind, bytes, last, out)
+                    machine.send_part(kind, &bytes, last, out)
                 };
                 // What comes after our own Close frame has no answer.
                 if sent.is_err() && !machine.is_closing() {

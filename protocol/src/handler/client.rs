@@ -101,6 +101,7 @@ impl WebSocketClientConfig {
             self.fields.iter().map(|(name, value)| (&**name, &**value)).collect();
         let opening = Opening {
             protocols: &self.protocols,
+            compression: Some(&self.websocket.compression),
             fields: &fields,
             timeout: self.timeout,
             ..Opening::new(&self.authority, &self.target)
@@ -316,7 +317,7 @@ impl Stage {
                 Ok(Answer::NeedMore) => return None,
                 Ok(Answer::Opened(agreed)) => {
                     let role = Role::Client;
-                    return Some(Session::new(&agreed, &config.protocols, role, websocket, asked.seed, now));
+                    return Some(Session::new(agreed, &config.protocols, role, websocket, asked.seed, now));
                 }
                 Ok(Answer::Refused(head)) => asked.refusal = Some((head.to_owned(), Vec::new())),
                 Ok(Answer::Body(bytes)) => {

@@ -255,11 +255,12 @@ fn answer(
     let head = head.as_head();
     if head.wants_upgrade_to("websocket") && handler.accepts_websocket(&head) {
         let Settings { origins, protocols, websocket, .. } = settings;
-        let terms = Terms { origins, protocols, ..Terms::default() };
+        let compression = Some(&websocket.compression);
+        let terms = Terms { origins, protocols, compression, ..Terms::default() };
         return match handshake::answer(machine, exchange, &head, &terms, out, now) {
             // A server's seed only spreads its pings.
             Ok(agreed) => {
-                Some(Session::new(&agreed, protocols, Role::Server, websocket, id.slot() as u64, now))
+                Some(Session::new(agreed, protocols, Role::Server, websocket, id.slot() as u64, now))
             }
             Err(NotOpened::Rejected(_)) => None,
             Err(NotOpened::NotSent(refused)) => {

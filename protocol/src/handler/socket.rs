@@ -126,7 +126,7 @@ pub(super) struct Session {
 impl Session {
     /// `protocols` are those that were offered, or are spoken: one of them was agreed to.
     pub(super) fn new(
-        agreed: &Agreed<'_>,
+        agreed: Agreed<'_>,
         protocols: &[&'static str],
         role: Role,
         config: &Arc<websocket::Config>,
@@ -134,10 +134,10 @@ impl Session {
         now: Now,
     ) -> Self {
         Self {
-            machine: agreed.connection(role, Arc::clone(config), seed, now),
             assembler: Assembler::new(usize::try_from(config.message_bytes).unwrap_or(usize::MAX)),
             wake: Instant::NEVER,
             protocol: protocols.iter().copied().find(|protocol| agreed.protocol == Some(protocol)),
+            machine: agreed.connection(role, Arc::clone(config), seed, now),
             role,
             over: false,
             held: false,
@@ -171,7 +171,7 @@ impl Session {
                     if machine.is_closing() {
                         continue;
                     }
-                    if let Ok(Some(message)) = assembler.push(kind, bytes, first, last) {
+                    if let Ok(Some(message)) = assembler.push(kind, &bytes, first, last) {
                         let socket = &mut Socket { id, machine, wake, protocol: *protocol, out, now };
                         events.message(message, socket);
                         if !first {

@@ -387,7 +387,7 @@ impl WebSocket {
             let step = match self.machine.recv(&mut input, &mut out, Now::default()).unwrap() {
                 Event::NeedMore => None,
                 Event::Data { kind, bytes, first, last } => {
-                    let message = self.assembler.push(kind, bytes, first, last).unwrap();
+                    let message = self.assembler.push(kind, &bytes, first, last).unwrap();
                     message.map(|message| match message {
                         Message::Text(text) => Step::Message(serde_json::from_str(text).unwrap()),
                         Message::Binary(_) => panic!("the server sends text"),

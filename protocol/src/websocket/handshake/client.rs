@@ -15,6 +15,7 @@ use crate::http1::{self, ClientConfig, ClientConnection, ClientError, ClientEven
 use crate::input::Input;
 use crate::output::Sink;
 use crate::time::{Instant, Now, earliest};
+use crate::websocket::{Compression, deflate};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,8 @@ pub struct Opening<'a> {
     pub target: &'a str,
     /// The subprotocols that the client speaks, what it likes best first: tokens, each once.
     pub protocols: &'a [&'a str],
+    /// The compression that is offered, if any: that of the [`Config`](crate::websocket::Config).
+    pub compression: Option<&'a Compression>,
     /// Further fields, for example `Origin`, `Authorization`, `Cookie`. Those of the handshake, and those that are the HTTP
     /// machine's ([`Request`]), must not be among them.
     pub fields: &'a [(&'a str, &'a [u8])],
@@ -35,7 +38,8 @@ pub struct Opening<'a> {
 impl<'a> Opening<'a> {
     /// A handshake for this path, and perhaps a query, of this host, with nothing offered.
     pub const fn new(authority: &'a str, target: &'a str) -> Self {
-        Self { authority, target, protocols: &[], fields: &[], timeout: Duration::from_secs(10) }
+        let timeout = Duration::from_secs(10);
+        Self { authority, target, protocols: &[], compression: None, fields: &[], timeout }
     }
 
     fn check(&self) -> Result<(), OpeningError> {
@@ -112,6 +116,7 @@ pub struct ClientHandshake {
     deadline: Instant,
     key: [u8; KEY_BYTES],
     protocols: Box<[Box<str>]>,
+    offer: Option<deflate::Offer>,
     failed: Option<HandshakeError>,
 }
 
@@ -176,6 +181,10 @@ impl ClientHandshake {
         if !protocols.is_empty() {
             fields.push(("Sec-WebSocket-Protocol", protocols.as_bytes()));
         }
+        let offer = opening.compression.and_then(Compression::offer);
+        if let Some(offer) = &offer {
+            fields.push(("Sec-WebSocket-Extensions", offer.field().as_bytes()));
+        }
         fields.extend(opening.fields);
         let request = Request {
             fields: &fields,
@@ -189,6 +198,7 @@ impl ClientHandshake {
             deadline: now.instant + opening.timeout,
             key,
             protocols: opening.protocols.iter().copied().map(Box::from).collect(),
+            offer,
             failed: None,
         })
     }
@@ -244,12 +254,19 @@ impl ClientHandshake {
 
     fn check<'b>(&mut self, head: &Response<'b>) -> Result<Answer<'b>, HandshakeError> {
         let protocols: Vec<&str> = self.protocols.iter().map(|protocol| &**protocol).collect();
-        let offered = Offered { protocols: &protocols, extension: None };
+        let extension = self.offer.as_ref().map(|_| "permessage-deflate");
+        let offered = Offered { protocols: &protocols, extension };
         let fields = head.fields().into_iter().map(|field| (field.name, field.value));
-        match check_answer(head.code(), fields, &self.key, &offered) {
-            Ok(chosen) => {
+        let checked = check_answer(head.code(), fields, &self.key, &offered).and_then(|chosen| {
+            let offer = self.offer.take();
+            let agreed = offer.map_or(Ok(None), |offer| offer.accept(chosen.extension));
+            let compression = agreed.map_err(|_| RefusedAnswer::Extension)?;
+            Ok(Agreed { protocol: chosen.protocol, compression })
+        });
+        match checked {
+            Ok(agreed) => {
                 self.deadline = Instant::NEVER;
-                Ok(Answer::Opened(Agreed { protocol: chosen.protocol }))
+                Ok(Answer::Opened(agreed))
             }
             Err(error) => Err(self.fail(HandshakeError::Answer(error))),
         }

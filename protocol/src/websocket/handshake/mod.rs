@@ -38,7 +38,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
-use super::{Config, Connection, Role};
+use super::{Config, Connection, Role, deflate};
 use crate::time::Now;
 
 pub use answer::{Chosen, Offered, RefusedAnswer, check_answer};
@@ -48,17 +48,24 @@ pub use request::{Accepted, Rejected, check};
 pub use server::{NotOpened, Terms, answer};
 
 /// What client and server agreed to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Agreed<'a> {
     /// The subprotocol.
     pub protocol: Option<&'a str>,
+    /// Whether and how messages are compressed.
+    pub compression: Option<deflate::Agreed>,
 }
 
 impl Agreed<'_> {
-    /// The connection that begins now. For the seed see [`Connection::new`].
-    pub fn connection(&self, role: Role, config: Arc<Config>, seed: u64, now: Now) -> Connection {
-        Connection::new(role, config, seed, now)
+    /// The connection that begins now, with the [`Config`] whose [`compression`](Config::compression) was offered or accepted.
+    /// For the seed see [`Connection::new`].
+    pub fn connection(self, role: Role, config: Arc<Config>, seed: u64, now: Now) -> Connection {
+        let connection = Connection::new(role, config, seed, now);
+        match self.compression {
+            Some(agreed) => connection.with_deflate(agreed),
+            None => connection,
+        }
     }
 }
 

@@ -9,8 +9,9 @@ use crate::http1::{
 };
 use crate::output::Sink;
 use crate::time::Now;
+use crate::websocket::Compression;
 
-/// What a server agrees to. The default: its own pages, no subprotocol.
+/// What a server agrees to. The default: its own pages, no subprotocol, no compression.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'t> {
     /// Whose pages may open the WebSocket.
@@ -18,13 +19,15 @@ pub struct Terms<'t> {
     /// The subprotocols that the server speaks. Of those the one is agreed to that the client likes best; if it offers none of
     /// them, none.
     pub protocols: &'t [&'t str],
+    /// The compression that is spoken, if any: that of the [`Config`](crate::websocket::Config).
+    pub compression: Option<&'t Compression>,
     /// Further fields of the answer that opens, for example `Set-Cookie`.
     pub fields: &'t [(&'t str, &'t [u8])],
 }
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { origins: &Origins::Own, protocols: &[], fields: &[] }
+        Self { origins: &Origins::Own, protocols: &[], compression: None, fields: &[] }
     }
 }
 
@@ -87,12 +90,16 @@ pub fn answer<'h>(
         return Err(NotOpened::NotSent(Refused { token: exchange, error: SendError::FieldReserved }));
     }
     let protocol = accepted.protocols().find(|offered| terms.protocols.contains(offered));
+    let compression = terms.compression.and_then(|compression| compression.answer(accepted.extensions()));
     let mut fields: Vec<(&str, &[u8])> = Vec::with_capacity(terms.fields.len() + 3);
     fields.push(("Sec-WebSocket-Accept", accepted.accept_key()));
     fields.extend(protocol.map(|protocol| ("Sec-WebSocket-Protocol", protocol.as_bytes())));
+    if let Some(agreed) = &compression {
+        fields.push(("Sec-WebSocket-Extensions", agreed.answer().as_bytes()));
+    }
     fields.extend(terms.fields);
     match http.upgrade(exchange, &fields, out, now) {
-        Ok(()) => Ok(Agreed { protocol }),
+        Ok(()) => Ok(Agreed { protocol, compression }),
         Err(refused) => Err(NotOpened::NotSent(refused)),
     }
 }

@@ -280,3 +280,49 @@ fn client_and_server_understand_each_other() {
     let opened = Came::Opened { protocol: Some("chat".to_owned()), rest: Vec::new() };
     assert_eq!(client_under_every_split(out.as_bytes(), false), opened);
 }
+
+#[cfg(feature = "deflate")]
+mod compression {
+    use super::*;
+    use crate::websocket::Compression;
+    use crate::websocket::deflate::DeflateConfig;
+
+    #[test]
+    fn what_a_client_offers_a_server_answers_and_the_client_takes() {
+        let compression = Compression::deflate(DeflateConfig::default());
+        let opening = Opening { compression: Some(&compression), ..OPENING };
+        let (request, mut handshake) = started(&opening);
+        let request = String::from_utf8(request).unwrap();
+        let offer =
+            request.lines().find(|line| line.starts_with("Sec-WebSocket-Extensions: permessage-deflate"));
+        let terms = Terms { compression: Some(&compression), ..Terms::default() };
+        let (out, _) = answered(&format!("{}\r\n", offer.unwrap()), &terms);
+        assert!(out.contains("\r\nSec-WebSocket-Extensions: permessage-deflate"), "{out}");
+        let mut out = out.into_bytes();
+        let Ok(Answer::Opened(agreed)) = handshake.recv(&mut Input::new(&mut out), Now::default()) else {
+            panic!()
+        };
+        assert!(agreed.compression.is_some());
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_the_offer_opens_nothing() {
+        let compression = Compression::deflate(DeflateConfig::default());
+        let opening = Opening { compression: Some(&compression), ..OPENING };
+        for answer in ["permessage-deflate; x", "permessage-deflate; server_max_window_bits=99", "x-other"] {
+            let (_, mut handshake) = started(&opening);
+            let mut answer = format!("{SWITCHED}Sec-WebSocket-Extensions: {answer}\r\n\r\n").into_bytes();
+            let refused = handshake.recv(&mut Input::new(&mut answer), Now::default()).unwrap_err();
+            assert_eq!(refused, HandshakeError::Answer(RefusedAnswer::Extension));
+        }
+    }
+
+    #[test]
+    fn an_offer_need_not_be_answered() {
+        let compression = Compression::deflate(DeflateConfig::default());
+        let (_, mut handshake) = started(&Opening { compression: Some(&compression), ..OPENING });
+        let mut answer = format!("{SWITCHED}\r\n").into_bytes();
+        let opened = handshake.recv(&mut Input::new(&mut answer), Now::default());
+        assert!(matches!(opened, Ok(Answer::Opened(Agreed { compression: None, .. }))));
+    }
+}
