@@ -535,3 +535,66 @@ fn a_client_that_drains_says_farewell_and_gives_up_what_was_not_answered() {
     assert_eq!(told, ["opened -", "failed", "failed", "closed 0 \"\" cut"]);
     assert_eq!(errors, [SocketError::Lost, SocketError::Expired(Expired::CloseMissing)]);
 }
+
+/// A client that says something and then farewell.
+struct Speaks(Vec<String>);
+
+impl ClientHandler for Speaks {
+    fn opened(&mut self, socket: &mut Socket<'_>) {
+        socket.send(Message::Text(&"so ".repeat(5000))).unwrap();
+        socket.close(CloseCode::NORMAL, "that was it").unwrap();
+    }
+
+    fn closed(&mut self, _: ConnectionId, close: Close<'_>) {
+        self.0.push(format!("closed {}", close.clean));
+    }
+}
+
+/// A client and a server of handlers, each in a simulation of its own: what the one sends is carried to the other. Returns what
+/// both were told, and how many bytes went up.
+fn talk(server: HandlerConfig, client: WebSocketClientConfig) -> (Vec<String>, Vec<String>, usize) {
+    let mut served = Sim::new(HandlerServer::with_config(AsServer(Notes::default()), server));
+    let mut asking = Sim::new(WebSocketClient::new(Speaks(vec![]), client, [7; 32]).unwrap());
+    let (to_server, to_client) = (served.connect(), asking.connect());
+    let mut carried = 0;
+    loop {
+        asking.run().unwrap();
+        let up = to_client.receive();
+        carried += up.len();
+        to_server.send(&up);
+        served.run().unwrap();
+        let down = to_server.receive();
+        to_client.send(&down);
+        if up.is_empty() && down.is_empty() {
+            break;
+        }
+    }
+    to_client.shutdown_write();
+    asking.run().unwrap();
+    let told = std::mem::take(&mut served.server_mut().handler().0.told);
+    (told, std::mem::take(&mut asking.server_mut().handler().0), carried)
+}
+
+#[test]
+fn a_client_and_a_server_of_handlers_understand_each_other() {
+    let config = HandlerConfig { protocols: vec!["b"], ..HandlerConfig::default() };
+    let client = WebSocketClientConfig { protocols: vec!["a", "b"], ..to_root() };
+    let (server, client, bytes) = talk(config, client);
+    assert_eq!(server, ["opened b", &"so ".repeat(5000), "closed 1000 \"that was it\" clean"]);
+    assert_eq!(client, ["closed true"]);
+    assert!(bytes > 15_000);
+}
+
+#[cfg(feature = "deflate")]
+#[test]
+fn they_compress_where_both_are_told_to() {
+    use keepwatch_protocol::websocket::{Compression, deflate::DeflateConfig};
+
+    let (mut config, mut client) = (HandlerConfig::default(), to_root());
+    config.websocket.compression = Compression::deflate(DeflateConfig::default());
+    client.websocket.compression = Compression::deflate(DeflateConfig::default());
+    let (server, client, bytes) = talk(config, client);
+    assert_eq!(server, ["opened -", &"so ".repeat(5000), "closed 1000 \"that was it\" clean"]);
+    assert_eq!(client, ["closed true"]);
+    assert!(bytes < 1000, "{bytes}");
+}
