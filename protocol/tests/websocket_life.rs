@@ -36,6 +36,7 @@ impl Notes {
         let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
         match text.as_str() {
             "push" => socket.wake_after(Duration::from_secs(1)),
+            "push later" => socket.wake_after(Duration::from_secs(28)),
             "stop" => socket.wake_at(keepwatch_protocol::Instant::NEVER),
             "bye" => socket.close(CloseCode::NORMAL, "as you say").unwrap(),
             _ => {}
@@ -253,9 +254,9 @@ fn a_reader_that_stops_is_not_pushed_to_and_not_taken_for_gone() {
         .server(format!("{SWITCHED}\r\n"))
         .with(|sim, client| {
             client.read_limit(0);
-            client.send(masked(0x81, b"push"));
-            // Longer than a ping and its answer would take, and shorter than a stalled write may.
-            sim.advance(Duration::from_secs(55)).unwrap();
+            // A ping goes before that, and its answer would be due before the reader goes on.
+            client.send(masked(0x81, b"push later"));
+            sim.advance(Duration::from_secs(60)).unwrap();
             let woken = sim.server_mut().handler().0.told.iter().filter(|told| *told == "woken").count();
             assert_eq!(woken, 1);
             client.read_limit(usize::MAX);
