@@ -621,6 +621,24 @@ pub(crate) fn connecting_nowhere_is_an_error<R: Runs>() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+pub(crate) fn one_runtime_listens_and_connects<R: Runs>() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let far = TcpListener::bind(any).unwrap();
+    let options = Options { connect: vec![far.local_addr().unwrap()], ..Options::new([any]) };
+    let (runtime, handle) = R::bind(options).unwrap();
+    let mut running = Running { handle, thread: Some(spawn(move || R::serve(runtime, Echo::new().0))) };
+    let mut came = held(&running);
+    let (mut made, _) = far.accept().unwrap();
+    for peer in [&mut made, &mut came] {
+        peer.write_all(b"?").unwrap();
+        peer.read_exact(&mut [0]).unwrap();
+    }
+    drop((made, came));
+    drop(held(&running)); // it goes on without those that it made
+    running.handle.shutdown(PATIENCE);
+    running.join();
+}
+
 /// One that has three connections, and would keep them for ever.
 pub(crate) fn a_client_can_be_stopped<R: Runs>(echo: impl Server + Send + 'static) {
     let running = Running::start::<R>(echo);
@@ -709,6 +727,7 @@ macro_rules! suite {
             a_refused_connection_is_an_error
             a_connection_that_is_not_made_in_time_is_an_error
             connecting_nowhere_is_an_error
+            one_runtime_listens_and_connects
         }
     };
 }
