@@ -475,6 +475,18 @@ fn of_a_long_refusal_only_the_start_is_kept() {
 }
 
 #[test]
+fn a_refusal_that_is_cut_off_is_still_one() {
+    let cut = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\nwho";
+    let refused = (vec!["refused 401 who".to_owned()], vec![]);
+    assert_eq!(Asking::new(to_root()).server_says(cut).server_ends().told(), refused);
+    assert_eq!(Asking::new(to_root()).server_says(cut).wait(Duration::from_secs(11)).told(), refused);
+    let mut broken = Asking::new(to_root()).server_says(cut);
+    broken.server.reset();
+    broken.sim.run().unwrap();
+    assert_eq!(broken.told(), refused);
+}
+
+#[test]
 fn a_handshake_that_fails_is_told_once() {
     let asking = Asking::new(to_root());
     let answer = asking.agree("Sec-WebSocket-Protocol: unasked\r\n");
