@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod client;
 #[cfg(feature = "command-line")]
 pub mod command_line;
 mod config;
