@@ -94,6 +94,9 @@ pub enum Failure {
     Key,
     /// A revision is lower than one that was told before, or higher than the list that it is part of.
     Revision,
+    /// The request cannot be sent: with this key it is longer than the limits of
+    /// [`ClientConfig::http`](super::ClientConfig::http).
+    Request(http1::SendError),
     /// Nothing came for longer than [`WatchTimeouts`](super::WatchTimeouts) allow.
     Silent,
 }
@@ -118,6 +121,7 @@ impl fmt::Display for Failure {
             Self::Http(failure) => return failure.fmt(f),
             Self::WebSocket(error) => return error.fmt(f),
             Self::Closed(code) => return write!(f, "the WebSocket was closed with {code}"),
+            Self::Request(error) => return error.fmt(f),
             Self::ContentType => "an answer of another media type",
             Self::TooLong => "more than the limits allow",
             Self::Malformed => "JSON of another shape",

@@ -1,0 +1,7 @@
+//! The watching client in memory and in virtual time: against the real server through each transport, and against servers
+//! that make no sense.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the whole crate is a test")]
+
+mod support;
+mod transports;
