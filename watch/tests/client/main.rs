@@ -3,5 +3,6 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the whole crate is a test")]
 
+mod cuts;
 mod support;
 mod transports;
