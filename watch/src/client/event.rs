@@ -3,7 +3,10 @@
 use std::fmt;
 
 use keepwatch_protocol::http1;
-use keepwatch_protocol::websocket::{CloseCode, RecvError, handshake::RefusedAnswer};
+use keepwatch_protocol::websocket::{
+    CloseCode, RecvError,
+    handshake::{OpeningError, RefusedAnswer},
+};
 
 use crate::key::{Key, Revision};
 
@@ -96,7 +99,7 @@ pub enum Failure {
     Revision,
     /// The request cannot be sent: with this key it is longer than the limits of
     /// [`ClientConfig::http`](super::ClientConfig::http).
-    Request(http1::SendError),
+    Request(OpeningError),
     /// Nothing came for longer than [`WatchTimeouts`](super::WatchTimeouts) allow.
     Silent,
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keepwatch_protocol::{Input, Instant, Now, Sink, http1};
+use keepwatch_protocol::websocket::handshake::OpeningError;
+use keepwatch_protocol::{Input, Instant, Now, Sink};
 
 use super::config::ClientConfig;
 use super::event::{Event, Failure};
-use super::http::{self, Http, Received};
+use super::http::Http;
+use super::opening::{self, Opening};
 use super::progress::Progress;
 use super::socket::Socket;
 use crate::index::Filter;
@@ -53,7 +55,7 @@ pub struct WatchClient {
 
 /// The connection.
 #[derive(Debug)]
-enum Link {
+pub(super) enum Link {
     /// There is none, and one is wanted.
     Wanted,
     /// There is none, and one is wanted at that time.
@@ -61,6 +63,7 @@ enum Link {
     /// It is being made, and has time until then.
     Connecting(Instant),
     Http(Box<Http>),
+    Opening(Box<Opening>),
     Socket(Box<Socket>),
 }
 
@@ -88,9 +91,9 @@ impl WatchClient {
     /// # Errors
     ///
     /// The authority, the key, or a field of the [config](ClientConfig::fields) cannot be sent.
-    pub fn new(target: Target, config: Arc<ClientConfig>, seed: u64) -> Result<Self, http1::SendError> {
+    pub fn new(target: Target, config: Arc<ClientConfig>, seed: u64) -> Result<Self, OpeningError> {
         let progress = Progress::new(target, config, seed);
-        http::check(&progress)?;
+        opening::check(&progress)?;
         Ok(Self { progress, link: Link::Wanted })
     }
 
@@ -100,7 +103,7 @@ impl WatchClient {
         let wanted = match self.link {
             Link::Wanted => true,
             Link::Waiting(until) => until <= now.instant,
-            Link::Connecting(_) | Link::Http(_) | Link::Socket(_) => false,
+            Link::Connecting(_) | Link::Http(_) | Link::Opening(_) | Link::Socket(_) => false,
         };
         wanted && !self.progress.is_full()
     }
@@ -116,7 +119,7 @@ impl WatchClient {
     pub fn connected(&mut self, out: &mut impl Sink, now: Now) {
         let mut http = Box::new(Http::new(&self.progress, now));
         match http.ask(&mut self.progress, out, now) {
-            Ok(()) => self.link = Link::Http(http),
+            Ok(link) => self.link = link.unwrap_or(Link::Http(http)),
             Err(end) => self.end(end, now),
         }
     }
@@ -124,54 +127,39 @@ impl WatchClient {
     /// Takes what came. What is not taken is offered again, in front of what follows. While [events](Self::next_event) wait
     /// in a full queue nothing is taken: take them, and call this again, even if there is nothing to offer.
     pub fn receive(&mut self, input: &mut Input<'_>, out: &mut impl Sink, now: Now) -> Next {
-        match std::mem::replace(&mut self.link, Link::Wanted) {
-            Link::Http(mut http) => match http.receive(&mut self.progress, input, out, now) {
-                Ok(Received::Open) => self.link = Link::Http(http),
-                Ok(Received::Upgraded) => {
-                    let socket = Box::new(Socket::new(&mut self.progress, now));
-                    return self.receive_socket(socket, input, out, now);
-                }
+        loop {
+            let progress = &mut self.progress;
+            let link = match &mut self.link {
+                Link::Http(http) => http.receive(progress, input, out, now),
+                Link::Opening(opening) => opening.receive(progress, input, now),
+                Link::Socket(socket) => socket.receive(progress, input, out, now),
+                // Whatever this connection is, it is not the client's.
+                Link::Wanted | Link::Waiting(_) | Link::Connecting(_) => return Next::Close,
+            };
+            match link {
+                Ok(None) => return Next::Open,
+                Ok(Some(link)) => self.link = link,
                 Err(end) => return self.close(end, now),
-            },
-            Link::Socket(socket) => return self.receive_socket(socket, input, out, now),
-            other => {
-                self.link = other;
-                return Next::Close; // whatever this is, it is not the client's
             }
-        }
-        Next::Open
-    }
-
-    fn receive_socket(
-        &mut self,
-        mut socket: Box<Socket>,
-        input: &mut Input<'_>,
-        out: &mut impl Sink,
-        now: Now,
-    ) -> Next {
-        match socket.receive(&mut self.progress, input, out, now) {
-            Ok(()) => {
-                self.link = Link::Socket(socket);
-                Next::Open
-            }
-            Err(end) => self.close(end, now),
         }
     }
 
     /// The connection ended, failed, or could not be made. What came before has to be [received](Self::receive) first: what
     /// is not, comes again later. Does nothing if there is none.
     pub fn disconnected(&mut self, now: Now) {
-        let end = match std::mem::replace(&mut self.link, Link::Wanted) {
-            // The machine knows what the end means where it stands.
-            Link::Http(mut http) => {
-                let end = http.receive(&mut self.progress, &mut Input::last(&mut []), &mut Vec::new(), now);
-                end.err().unwrap_or_else(|| http.broken())
+        let (progress, mut nothing) = (&mut self.progress, Input::last(&mut []));
+        // The machines know what the end means where they stand.
+        let end = match &mut self.link {
+            Link::Wanted | Link::Waiting(_) => return,
+            Link::Connecting(_) => End::Broken,
+            Link::Http(http) => {
+                let end = http.receive(progress, &mut nothing, &mut Vec::new(), now).err();
+                end.unwrap_or_else(|| http.broken())
             }
-            Link::Socket(_) | Link::Connecting(_) => End::Broken,
-            other @ (Link::Wanted | Link::Waiting(_)) => {
-                self.link = other;
-                return;
+            Link::Opening(opening) => {
+                opening.receive(progress, &mut nothing, now).err().unwrap_or(End::Broken)
             }
+            Link::Socket(_) => End::Broken,
         };
         self.end(end, now);
     }
@@ -182,6 +170,7 @@ impl WatchClient {
             Link::Wanted => None,
             Link::Waiting(at) | Link::Connecting(at) => Some(*at),
             Link::Http(http) => http.deadline(),
+            Link::Opening(opening) => opening.deadline(),
             Link::Socket(socket) => socket.deadline(),
         }
     }
@@ -189,23 +178,22 @@ impl WatchClient {
     /// A deadline may have passed. Afterwards [`deadline`](Self::deadline) is later than `now`, or none. `Close` means the
     /// connection that there is, or the attempt to make one.
     pub fn on_deadline(&mut self, out: &mut impl Sink, now: Now) -> Next {
-        let end = match &mut self.link {
-            Link::Wanted => Ok(()),
-            Link::Waiting(until) => {
-                if *until <= now.instant {
-                    self.link = Link::Wanted;
-                }
-                Ok(())
-            }
+        let progress = &mut self.progress;
+        let link = match &mut self.link {
+            Link::Wanted => Ok(None),
+            Link::Waiting(until) => Ok((*until <= now.instant).then_some(Link::Wanted)),
             Link::Connecting(by) if *by <= now.instant => Err(End::Failed(Failure::Silent)),
-            Link::Connecting(_) => Ok(()),
-            Link::Http(http) => http.on_deadline(&mut self.progress, out, now),
-            Link::Socket(socket) => socket.on_deadline(&mut self.progress, out, now),
+            Link::Connecting(_) => Ok(None),
+            Link::Http(http) => http.on_deadline(progress, out, now),
+            Link::Opening(opening) => opening.on_deadline(now).map(|()| None),
+            Link::Socket(socket) => socket.on_deadline(progress, out, now).map(|()| None),
         };
-        match end {
-            Ok(()) => Next::Open,
-            Err(end) => self.close(end, now),
+        match link {
+            Ok(None) => {}
+            Ok(Some(link)) => self.link = link,
+            Err(end) => return self.close(end, now),
         }
+        Next::Open
     }
 
     /// The next event, if one waits.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keepwatch_protocol::Instant;
 
@@ -9,7 +10,7 @@ use super::backoff::Retry;
 use super::config::ClientConfig;
 use super::cursor::Cursor;
 use super::event::{Event, Failure, Item, Transport};
-use super::machine::{Start, Target};
+use super::machine::{End, Start, Target};
 use super::parse::{Page, Told};
 use super::routes::Routes;
 use crate::index::Filter;
@@ -72,15 +73,6 @@ pub(super) enum Plan {
     Get { unless: Option<Revision> },
     /// All changes since.
     Watch { transport: Transport, since: Revision },
-}
-
-/// What came of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// The watch goes on.
-    More,
-    /// It is over: the state has to be listed.
-    Compacted,
 }
 
 impl Progress {
@@ -150,8 +142,8 @@ impl Progress {
         }
     }
 
-    /// An event of a watch came.
-    pub(super) fn hear(&mut self, told: Told, now: Instant) -> Result<Heard, Failure> {
+    /// An event of a watch came. The error may be that it is compacted.
+    pub(super) fn hear(&mut self, told: Told, now: Instant) -> Result<(), End> {
         match told {
             Told::Put(item) => {
                 if self.is_news(&item.key, item.revision)? {
@@ -164,15 +156,12 @@ impl Progress {
                 }
             }
             Told::Bookmark(revision) => self.bookmark(revision)?,
-            Told::Compacted(revision) => {
-                self.compacted(revision);
-                return Ok(Heard::Compacted);
-            }
+            Told::Compacted(revision) => return Err(self.compacted(Some(revision), now)),
             Told::Other => {}
         }
         self.good();
         self.retry.good(now);
-        Ok(Heard::More)
+        Ok(())
     }
 
     /// Everything up to this revision came.
@@ -189,22 +178,17 @@ impl Progress {
         self.routes.good();
     }
 
-    /// Changes up to this revision may be missing.
-    pub(super) fn compacted(&mut self, revision: Revision) {
+    /// Changes up to this revision may be missing; without one, those from here on. Returns when the list is to begin.
+    pub(super) fn compacted(&mut self, revision: Option<Revision>, now: Instant) -> End {
         self.good();
-        self.tell(Event::Compacted(revision));
+        self.tell(Event::Compacted(revision.unwrap_or(self.cursor.since())));
         self.seen = None;
         self.stage = Stage::Listing(Listing::default());
-    }
-
-    /// The same where the server did not say a revision.
-    pub(super) fn compacted_somewhere(&mut self) {
-        self.compacted(self.cursor.since());
-    }
-
-    /// Whether a list was complete a short while ago: if the watch behind it has failed, there is no hurry for the next one.
-    pub(super) fn listed_lately(&self, now: Instant) -> bool {
-        self.seen_at.is_some_and(|at| now.since(at) < self.config.backoff.lasting)
+        // If the watch behind the last list was over so soon, there is no hurry for the next one.
+        match self.seen_at {
+            Some(at) if now.since(at) < self.config.backoff.lasting => End::Busy(Duration::ZERO),
+            _ => End::Again,
+        }
     }
 
     fn is_news(&mut self, key: &Key, revision: Revision) -> Result<bool, Failure> {

@@ -6,14 +6,14 @@
 use std::time::Duration;
 
 use keepwatch_protocol::websocket::{
-    Assembler, CloseCode, Connection, Event, Message, MessageKind, RecvError, Role,
+    Assembler, CloseCode, Connection, Event, Message, MessageKind, RecvError,
 };
 use keepwatch_protocol::{Input, Instant, Now, Sink, earliest};
 
 use super::event::Failure;
-use super::machine::End;
+use super::machine::{End, Link};
 use super::parse;
-use super::progress::{Heard, Progress};
+use super::progress::Progress;
 
 #[derive(Debug)]
 pub(super) struct Socket {
@@ -30,10 +30,9 @@ const SERVICE_RESTART: u16 = 1012;
 
 impl Socket {
     /// A connection whose handshake is done.
-    pub(super) fn new(progress: &mut Progress, now: Now) -> Self {
-        let seed = progress.retry.random().next();
+    pub(super) fn new(machine: Connection, progress: &Progress, now: Now) -> Self {
         Self {
-            machine: Connection::new(Role::Client, progress.config.websocket.clone(), seed, now),
+            machine,
             assembler: Assembler::new(progress.config.limits.message_bytes),
             due: now.instant + patience(progress),
         }
@@ -45,7 +44,7 @@ impl Socket {
         input: &mut Input<'_>,
         out: &mut impl Sink,
         now: Now,
-    ) -> Result<(), End> {
+    ) -> Result<Option<Link>, End> {
         let end = self.receive_all(progress, input, out, now);
         if end.is_err() {
             let code = match end {
@@ -56,7 +55,7 @@ impl Socket {
             // Refused if a Close was sent already.
             let _closing = self.machine.close(code, "", out, now);
         }
-        end
+        end.map(|()| None)
     }
 
     fn receive_all(
@@ -76,15 +75,11 @@ impl Socket {
                 Ok(Event::NeedMore) => return Ok(()),
                 Ok(Event::Ping(_) | Event::Pong(_)) => {}
                 Ok(Event::Data { kind, bytes, first, last }) => {
-                    self.data(progress, (kind, bytes, first, last), now)?;
+                    self.data(progress, (kind, &bytes, first, last), now)?;
                 }
                 Ok(Event::Closed(close)) => {
-                    let lately = progress.listed_lately(now.instant);
                     return Err(match close.code.map(CloseCode::get) {
-                        Some(COMPACTED) => {
-                            progress.compacted_somewhere();
-                            again(lately)
-                        }
+                        Some(COMPACTED) => progress.compacted(None, now.instant),
                         Some(1001 | SERVICE_RESTART | 1013) => End::Busy(Duration::ZERO),
                         // 1011: it did not hear our pong.
                         None | Some(1000 | 1011) => End::Broken,
@@ -101,7 +96,7 @@ impl Socket {
     fn data(
         &mut self,
         progress: &mut Progress,
-        (kind, bytes, first, last): (MessageKind, &mut [u8], bool, bool),
+        (kind, bytes, first, last): (MessageKind, &[u8], bool, bool),
         now: Now,
     ) -> Result<(), End> {
         let message = self.assembler.push(kind, bytes, first, last);
@@ -110,11 +105,7 @@ impl Socket {
             Some(Message::Text(text)) => parse::event(text.as_bytes(), &progress.config.limits)?,
             Some(Message::Binary(_)) => return Err(End::Failed(Failure::Malformed)),
         };
-        let lately = progress.listed_lately(now.instant);
-        match progress.hear(told, now.instant)? {
-            Heard::More => Ok(()),
-            Heard::Compacted => Err(again(lately)),
-        }
+        progress.hear(told, now.instant)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -139,10 +130,6 @@ impl Socket {
         let _closing = self.machine.close(CloseCode::GOING_AWAY, "silent", out, now);
         Err(End::Failed(Failure::Silent))
     }
-}
-
-fn again(lately: bool) -> End {
-    if lately { End::Busy(Duration::ZERO) } else { End::Again }
 }
 
 fn patience(progress: &Progress) -> Duration {

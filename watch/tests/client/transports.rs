@@ -56,6 +56,13 @@ fn every_transport_goes_on_through_cuts() {
             world.advance(secs(40));
             world.agrees();
         }
-        assert_eq!(world.events.iter().filter(|event| matches!(event, keepwatch_watch::client::Event::Compacted(_))).count(), 0);
+        assert_eq!(
+            world
+                .events
+                .iter()
+                .filter(|event| matches!(event, keepwatch_watch::client::Event::Compacted(_)))
+                .count(),
+            0
+        );
     }
 }
