@@ -187,7 +187,10 @@ impl Progress {
         // If the watch behind the last list was over so soon, there is no hurry for the next one.
         match self.seen_at {
             Some(at) if now.since(at) < self.config.backoff.lasting => End::Busy(Duration::ZERO),
-            _ => End::Again,
+            _ => {
+                self.retry.done();
+                End::Again
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use keepwatch_watch::client::{ClientConfig, Event, Transport};
 use keepwatch_watch::{Config, LogLimits};
 use proptest::prelude::*;
 
-use crate::support::{ALL, EXACT, World, only, prefix, secs, watch};
+use crate::support::{ALL, EXACT, World, only, secs};
 
 /// Changes while a client watches, each with the revision that it has.
 fn story(world: &mut World) -> Vec<(u64, &'static str)> {
@@ -43,7 +43,7 @@ fn a_connection_may_end_at_any_byte() {
         story(&mut world);
         let whole = world.received;
         assert!(whole > 500);
-        for at in (0..=whole).step_by(1 + whole / 1000) {
+        for at in (0..=whole).step_by(1 + whole / 500) {
             let mut world = World::by(transport);
             world.cut_at = Some(at);
             let expected = story(&mut world);
@@ -116,7 +116,7 @@ proptest! {
         let server = Config { log, ..Config::default() };
         let mut config = ClientConfig { transports, page_items, ..ClientConfig::default() };
         config.limits.queue_events = queue;
-        let mut world = World::new(server.clone(), watch(prefix(""), config));
+        let mut world = World::new(server.clone(), config);
         let mut revision = 100;
         for step in steps {
             match step {
@@ -144,7 +144,7 @@ proptest! {
 #[test]
 fn without_a_change_for_hours_there_is_one_connection_and_no_list() {
     for transport in EXACT {
-        let mut world = World::new(Config::default(), watch(prefix(""), only(transport)));
+        let mut world = World::new(Config::default(), only(transport));
         world.put("a", "1");
         world.advance(secs(4 * 3600));
         world.put("a", "2");

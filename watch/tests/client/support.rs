@@ -44,10 +44,6 @@ pub(crate) fn target(filter: Filter, start: Start) -> Target {
     Target { authority: "example:80".into(), filter, start }
 }
 
-pub(crate) fn watch(filter: Filter, config: ClientConfig) -> WatchClient {
-    WatchClient::new(target(filter, Start::List), Arc::new(config), 7).unwrap()
-}
-
 /// The world: a server that can be started again, a network that can be cut, and one client.
 pub(crate) struct World {
     pub(crate) sim: Sim<WatchServer>,
@@ -56,6 +52,7 @@ pub(crate) struct World {
     /// The connection, and what came on it and is not taken.
     wire: Option<(Wire, Vec<u8>)>,
     now: Now,
+    filter: Filter,
     /// Connections that were made.
     pub(crate) connections: usize,
     /// Bytes that the client was given.
@@ -64,6 +61,7 @@ pub(crate) struct World {
     pub(crate) cut_at: Option<usize>,
     /// The most bytes that are given at once.
     pub(crate) split: usize,
+    is_held: bool,
     /// Connections cannot be made.
     pub(crate) is_down: bool,
     /// When connections were wanted.
@@ -117,7 +115,13 @@ impl Known {
 }
 
 impl World {
-    pub(crate) fn new(server: Config, client: WatchClient) -> Self {
+    /// A client that watches everything.
+    pub(crate) fn new(server: Config, config: ClientConfig) -> Self {
+        Self::watching(prefix(""), server, config)
+    }
+
+    pub(crate) fn watching(filter: Filter, server: Config, config: ClientConfig) -> Self {
+        let client = WatchClient::new(target(filter.clone(), Start::List), Arc::new(config), 7).unwrap();
         let (server, handle) = Shared::new(server, revision(START)).machine(1);
         let sim = Sim::new(server);
         Self {
@@ -126,10 +130,12 @@ impl World {
             handle,
             client,
             wire: None,
+            filter,
             connections: 0,
             received: 0,
             cut_at: None,
             split: usize::MAX,
+            is_held: false,
             is_down: false,
             wanted_at: Vec::new(),
             requests: Vec::new(),
@@ -140,11 +146,7 @@ impl World {
 
     /// A client that watches everything by one transport.
     pub(crate) fn by(transport: Transport) -> Self {
-        Self::new(Config::default(), watch(prefix(""), only(transport)))
-    }
-
-    pub(crate) fn now(&self) -> Now {
-        self.now
+        Self::new(Config::default(), only(transport))
     }
 
     /// Another server, with nothing in it, begins at this revision where the old one was.
@@ -175,8 +177,19 @@ impl World {
         }
     }
 
-    pub(crate) fn is_connected(&self) -> bool {
-        self.wire.is_some()
+    /// The server reads and writes, but nothing reaches the client, and nothing leaves it.
+    pub(crate) fn hold(&mut self) {
+        self.is_held = true;
+        if let Some((wire, _)) = &self.wire {
+            wire.read_limit(0);
+        }
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.is_held = false;
+        if let Some((wire, _)) = &self.wire {
+            wire.read_limit(usize::MAX);
+        }
     }
 
     /// Does all that can be done at this time.
@@ -238,7 +251,7 @@ impl World {
                 }
             }
             moved = true;
-        } else if self.wire.is_some() {
+        } else if self.wire.is_some() && !self.is_held {
             moved |= self.give();
         }
         while let Some(event) = self.client.next_event() {
@@ -306,20 +319,17 @@ impl World {
     /// What the client knows is what the server has.
     #[track_caller]
     pub(crate) fn agrees(&mut self) {
-        let listed = self.handle.list(self.filter_text());
+        let listed = self.handle.list("");
         self.sim.run().unwrap();
         let listed = listed.wait().unwrap();
         let state: BTreeMap<String, Vec<u8>> = listed
             .items
             .iter()
+            .filter(|change| self.filter.matches(&change.key))
             .map(|change| (change.key.to_string(), change.value.as_deref().unwrap_or_default().to_vec()))
             .collect();
         assert_eq!(self.known.map, state);
         assert!(self.known.is_whole);
-    }
-
-    fn filter_text(&self) -> &'static str {
-        ""
     }
 
     /// The events since the last call, each in a few letters.
