@@ -8,7 +8,7 @@ use super::event::Transport;
 #[derive(Debug)]
 pub(super) struct Routes {
     /// As in [`ClientConfig::transports`].
-    routes: Vec<Route>,
+    all: Vec<Route>,
     current: usize,
     /// What the user was told last.
     told: Option<Transport>,
@@ -29,7 +29,7 @@ impl Routes {
         let transports = if transports.is_empty() { &last_resort } else { transports };
         let route =
             |transport: &Transport| Route { transport: *transport, strikes: 0, until: Instant::START };
-        Self { routes: transports.iter().map(route).collect(), current: 0, told: None }
+        Self { all: transports.iter().map(route).collect(), current: 0, told: None }
     }
 
     /// The transport for what is asked for next, and whether it is another than before.
@@ -47,24 +47,24 @@ impl Routes {
     }
 
     fn first_open(&self, now: Instant) -> usize {
-        let open = self.routes.iter().position(|route| route.until <= now);
-        open.unwrap_or(self.routes.len().saturating_sub(1))
+        let open = self.all.iter().position(|route| route.until <= now);
+        open.unwrap_or(self.all.len().saturating_sub(1))
     }
 
     fn transport(&self, index: usize) -> Transport {
-        self.routes.get(index).map_or(Transport::ShortPoll, |route| route.transport)
+        self.all.get(index).map_or(Transport::ShortPoll, |route| route.transport)
     }
 
     /// It works.
     pub(super) fn good(&mut self) {
-        if let Some(route) = self.routes.get_mut(self.current) {
+        if let Some(route) = self.all.get_mut(self.current) {
             route.strikes = 0;
         }
     }
 
     /// It was cut off before its first event.
     pub(super) fn strike(&mut self, config: &ClientConfig, now: Instant) {
-        let Some(route) = self.routes.get_mut(self.current) else { return };
+        let Some(route) = self.all.get_mut(self.current) else { return };
         route.strikes = route.strikes.saturating_add(1);
         // It stays at the limit: when it is tried again, one more is enough.
         if route.strikes >= config.strikes {
@@ -74,8 +74,8 @@ impl Routes {
 
     /// It was refused. Returns whether there is another.
     pub(super) fn refused(&mut self, config: &ClientConfig, now: Instant) -> bool {
-        let last = self.current + 1 >= self.routes.len();
-        if let Some(route) = self.routes.get_mut(self.current).filter(|_| !last) {
+        let last = self.current + 1 >= self.all.len();
+        if let Some(route) = self.all.get_mut(self.current).filter(|_| !last) {
             route.until = now + config.aside;
         }
         !last

@@ -582,3 +582,33 @@ fn fields_of_the_user_go_with_every_request() {
     let request = talk.asks(json(r#"{"revision":9,"items":[]}"#));
     assert!(request.contains("\r\nAuthorization: Bearer x\r\n") && request.contains("Upgrade: websocket"));
 }
+
+#[test]
+fn what_a_stream_told_between_short_polls_is_not_taken_for_what_they_know() {
+    let config = ClientConfig {
+        transports: vec![Transport::Lines, Transport::ShortPoll],
+        aside: secs(7),
+        ..ClientConfig::default()
+    };
+    let item = r#"{"key":"a","revision":1,"createRevision":1,"value":""}"#;
+    let page = |revision: u64| json(&format!(r#"{{"revision":{revision},"items":[{item}]}}"#));
+    let mut talk = Talk::new(config);
+    talk.connect();
+    talk.closes(refusal("403 Forbidden"));
+    talk.connect();
+    assert_eq!(talk.asks(page(10)), "", "the state is that of the start");
+    assert!(talk.wait().2.starts_with("GET /v1/kv?"));
+    assert_eq!(talk.asks(page(11)), "");
+    talk.told();
+    talk.later(secs(2));
+    assert!(talk.wait().2.contains(NDJSON));
+    talk.closes(stream(NDJSON) + &chunk(&format!("{}\n", put("b", 12))) + "0\r\n\r\n");
+    talk.until_wanted();
+    talk.connect();
+    talk.closes(refusal("403 Forbidden"));
+    talk.connect();
+    // The key of the stream is gone again: the same keys as before, and yet news.
+    talk.asks(page(13));
+    let told = talk.told();
+    assert_eq!(told[told.len() - 3..], ["listing", "item a=", "listed 13"]);
+}

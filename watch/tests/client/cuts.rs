@@ -43,7 +43,7 @@ fn a_connection_may_end_at_any_byte() {
         story(&mut world);
         let whole = world.received;
         assert!(whole > 500);
-        for at in (0..=whole).step_by(1 + whole / 500) {
+        for at in (0..=whole).step_by(1 + whole / 250) {
             let mut world = World::by(transport);
             world.cut_at = Some(at);
             let expected = story(&mut world);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the whole crate is a test")]
 
 mod answers;
+mod commits;
 mod cuts;
 mod support;
 mod talk;

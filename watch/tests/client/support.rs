@@ -1,12 +1,13 @@
 //! A watching client, a network, and a server in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use keepwatch_protocol::{Input, Instant, Now};
 use keepwatch_sim::{Client as Wire, Sim, SimError};
 use keepwatch_watch::client::{ClientConfig, Event, Next, Start, Target, Transport, WatchClient};
+use keepwatch_watch::store::{MemoryMachine, Store};
 use keepwatch_watch::{Config, Filter, Handle, Revision, Shared, WatchServer};
 
 /// The revision that every server here begins at: the first change has the next one.
@@ -45,8 +46,8 @@ pub(crate) fn target(filter: Filter, start: Start) -> Target {
 }
 
 /// The world: a server that can be started again, a network that can be cut, and one client.
-pub(crate) struct World {
-    pub(crate) sim: Sim<WatchServer>,
+pub(crate) struct World<S: Store = MemoryMachine> {
+    pub(crate) sim: Sim<WatchServer<S>>,
     pub(crate) handle: Handle,
     pub(crate) client: WatchClient,
     /// The connection, and what came on it and is not taken.
@@ -77,40 +78,49 @@ pub(crate) struct World {
 pub(crate) struct Known {
     pub(crate) map: BTreeMap<String, Vec<u8>>,
     is_whole: bool,
-    last: u64,
+    /// Everything up to here was told.
+    told: u64,
+    /// The commit of the last change, and the keys of it that were told.
+    commit: (u64, BTreeSet<String>),
 }
 
 impl Known {
     fn learn(&mut self, event: &Event) {
         match event {
-            Event::Listing => {
-                self.map.clear();
-                (self.is_whole, self.last) = (false, 0);
-            }
+            Event::Listing => *self = Self::default(),
             Event::Item(item) => {
                 assert!(!self.is_whole, "an item outside of a listing");
                 assert!(self.map.insert(item.key.to_string(), item.value.clone()).is_none());
             }
             Event::Listed(revision) => {
                 assert!(!self.is_whole);
-                (self.is_whole, self.last) = (true, revision.as_u64());
+                (self.is_whole, self.told) = (true, revision.as_u64());
             }
             Event::Put(item) => {
-                assert!(self.is_whole && item.revision.as_u64() > self.last, "{item:?} after {}", self.last);
-                self.last = item.revision.as_u64();
+                self.change(&item.key, item.revision.as_u64());
                 self.map.insert(item.key.to_string(), item.value.clone());
             }
             Event::Deleted { key, revision } => {
-                assert!(self.is_whole && revision.as_u64() > self.last, "{key:?} after {}", self.last);
-                self.last = revision.as_u64();
+                self.change(key, revision.as_u64());
                 assert!(self.map.remove(key.as_str()).is_some());
             }
             Event::Bookmark(revision) => {
-                assert!(self.is_whole && revision.as_u64() >= self.last);
-                self.last = revision.as_u64();
+                assert!(self.is_whole && revision.as_u64() >= self.commit.0.max(self.told));
+                self.told = revision.as_u64();
             }
             _ => {}
         }
+    }
+
+    /// A change is told once, and not before one that is older.
+    fn change(&mut self, key: &str, revision: u64) {
+        assert!(self.is_whole && revision > self.told, "{key:?} at {revision} after {}", self.told);
+        if revision != self.commit.0 {
+            self.told = self.told.max(self.commit.0);
+            assert!(revision > self.told);
+            self.commit = (revision, BTreeSet::new());
+        }
+        assert!(self.commit.1.insert(key.to_owned()), "{key:?} at {revision} again");
     }
 }
 
@@ -121,8 +131,31 @@ impl World {
     }
 
     pub(crate) fn watching(filter: Filter, server: Config, config: ClientConfig) -> Self {
+        Self::over(Shared::new(server, revision(START)).machine(1), filter, config)
+    }
+
+    /// A client that watches everything by one transport.
+    pub(crate) fn by(transport: Transport) -> Self {
+        Self::new(Config::default(), only(transport))
+    }
+
+    /// Another server, with nothing in it, begins at this revision where the old one was.
+    pub(crate) fn restart(&mut self, config: Config, at: u64) {
+        let (server, handle) = Shared::new(config, revision(at)).machine(1);
+        self.sim = Sim::new(server);
+        self.handle = handle;
+        self.cut();
+    }
+}
+
+impl<S: Store> World<S> {
+    /// A client that watches a server over any store.
+    pub(crate) fn over(
+        (server, handle): (WatchServer<S>, Handle),
+        filter: Filter,
+        config: ClientConfig,
+    ) -> Self {
         let client = WatchClient::new(target(filter.clone(), Start::List), Arc::new(config), 7).unwrap();
-        let (server, handle) = Shared::new(server, revision(START)).machine(1);
         let sim = Sim::new(server);
         Self {
             now: sim.now(),
@@ -142,19 +175,6 @@ impl World {
             events: Vec::new(),
             known: Known::default(),
         }
-    }
-
-    /// A client that watches everything by one transport.
-    pub(crate) fn by(transport: Transport) -> Self {
-        Self::new(Config::default(), only(transport))
-    }
-
-    /// Another server, with nothing in it, begins at this revision where the old one was.
-    pub(crate) fn restart(&mut self, config: Config, at: u64) {
-        let (server, handle) = Shared::new(config, revision(at)).machine(1);
-        self.sim = Sim::new(server);
-        self.handle = handle;
-        self.cut();
     }
 
     pub(crate) fn put(&mut self, key: &str, value: &str) {
@@ -213,7 +233,7 @@ impl World {
         while self.now.instant < end {
             let next = self.client.deadline().map_or(end, |at| at.min(end));
             let wire = self.wire.as_ref().map(|(wire, _)| wire.clone());
-            let came = |_: &Sim<WatchServer>| {
+            let came = |_: &Sim<WatchServer<S>>| {
                 wire.as_ref().is_some_and(|wire| wire.received() > 0 || wire.is_ended() || wire.is_closed())
             };
             let wait = next.since(self.now.instant);
