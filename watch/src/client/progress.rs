@@ -262,6 +262,7 @@ impl Progress {
                 _ => self.cursor.is_at(revision),
             };
             if same {
+                self.seen = seen;
                 self.seen_unchanged(revision, now);
                 return Ok(());
             }

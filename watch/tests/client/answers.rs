@@ -612,3 +612,81 @@ fn what_a_stream_told_between_short_polls_is_not_taken_for_what_they_know() {
     let told = talk.told();
     assert_eq!(told[told.len() - 3..], ["listing", "item a=", "listed 13"]);
 }
+
+#[test]
+fn a_watch_that_was_cut_off_is_one_strike_however_often_connecting_fails_after_it() {
+    let mut talk = Talk::new(ClientConfig::default());
+    talk.connect();
+    talk.disconnected();
+    for _ in 0..5 {
+        talk.until_wanted();
+        talk.client.connecting(talk.now);
+        talk.disconnected();
+    }
+    talk.until_wanted();
+    assert!(talk.connect().contains("Upgrade: websocket"));
+}
+
+#[test]
+fn a_short_poll_that_is_answered_ends_a_row_of_failures() {
+    let backoff = Backoff { first: secs(1), most: secs(1000), ..Backoff::default() };
+    let mut talk = Talk::listing(prefix(""), ClientConfig { backoff, ..only(Transport::ShortPoll) });
+    talk.connect();
+    talk.asks(json(r#"{"revision":9,"items":[]}"#));
+    talk.disconnected();
+    for _ in 0..10 {
+        talk.until_wanted();
+        talk.client.connecting(talk.now);
+        talk.disconnected();
+    }
+    talk.until_wanted();
+    talk.connect();
+    talk.asks(json(r#"{"revision":9,"items":[]}"#));
+    talk.disconnected();
+    talk.until_wanted();
+    talk.client.connecting(talk.now);
+    talk.disconnected();
+    assert!(talk.until_wanted() <= secs(1));
+}
+
+#[test]
+fn a_short_poll_of_many_pages_at_the_revision_before_is_one_page_and_tells_nothing() {
+    let mut talk = Talk::listing(prefix(""), only(Transport::ShortPoll));
+    talk.connect();
+    let page = |key: &str, token: &str| {
+        let item = format!(r#"{{"key":"{key}","revision":1,"createRevision":1,"value":""}}"#);
+        json(&format!(r#"{{"revision":9,"items":[{item}]{token}}}"#))
+    };
+    let more = r#","continue":"9.a""#;
+    assert!(talk.asks(page("a", more)).contains("continue=9.a"));
+    assert_eq!(talk.asks(page("b", "")), "");
+    assert_eq!(talk.told().len(), 5);
+    assert!(talk.wait().2.starts_with("GET /v1/kv?prefix=&limit=1000 "));
+    assert_eq!(talk.asks(page("a", more)), "");
+    assert_eq!(talk.told(), [""; 0]);
+}
+
+#[test]
+fn an_answer_whose_end_nobody_said_may_be_cut_off_and_is_not_taken() {
+    let mut talk = Talk::since(Filter::key("a", 10).unwrap(), only(Transport::ShortPoll));
+    talk.connect();
+    talk.asks(json(r#"{"revision":10,"items":[]}"#));
+    talk.wait();
+    talk.asks(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nETag: \"11\"\r\n\r\nhalf of the val",
+    );
+    talk.disconnected();
+    assert_eq!(talk.told(), ["by short polls"]);
+    assert!(talk.until_wanted() > Duration::ZERO);
+}
+
+#[test]
+fn a_page_goes_on_behind_the_one_before() {
+    let mut talk = Talk::listing(prefix(""), ClientConfig::default());
+    talk.connect();
+    let page =
+        r#"{"revision":9,"items":[{"key":"b","revision":1,"createRevision":1,"value":""}],"continue":"9.b"}"#;
+    talk.asks(json(page));
+    talk.closes(json(page));
+    assert_eq!(talk.told(), ["listing", "item b=", "failed: a key that was not asked for, or not there"]);
+}
