@@ -19,7 +19,7 @@ pub struct ClientConfig {
     pub aside: Duration,
     /// How often in a row a transport may be cut off before its first event until that counts as a refusal. Default: 3.
     pub strikes: u8,
-    /// From the answer to a short poll to the next one. Default: 5 s.
+    /// From the answer to a short poll to the next one, at least 1 ms. Default: 5 s.
     pub poll_interval: Duration,
     /// How long a long poll asks to be held. The server may hold it for less. Default: 30 s.
     pub wait: Duration,

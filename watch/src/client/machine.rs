@@ -233,3 +233,42 @@ impl WatchClient {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_go_to_another_thread() {
+        fn is_send<T: Send + Sync>() {}
+        is_send::<WatchClient>();
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_at_the_start() {
+        let new = |authority: &str, fields: &[(&str, &str)]| {
+            let filter = Filter::Prefix("".into());
+            let target = Target { authority: authority.into(), filter, start: Start::List };
+            let fields = fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            let config = ClientConfig { fields, ..ClientConfig::default() };
+            WatchClient::new(target, Arc::new(config), 0).err()
+        };
+        assert_eq!(new("example:80", &[("Cookie", "a=b")]), None);
+        assert!(new("exa mple", &[]).is_some());
+        assert!(new("x", &[("Authorization", "a\r\nb: c")]).is_some());
+        assert!(new("x", &[("Host", "y")]).is_some());
+        assert_eq!(new("x", &[("Sec-WebSocket-Key", "y")]), Some(OpeningError::Field));
+    }
+
+    #[test]
+    fn bytes_without_a_connection_are_nobody_s() {
+        let filter = Filter::Prefix("".into());
+        let target = Target { authority: "x".into(), filter, start: Start::List };
+        let mut client = WatchClient::new(target, Arc::default(), 0).unwrap();
+        let mut bytes = *b"HTTP/1.1 200 OK\r\n\r\n";
+        let mut input = Input::new(&mut bytes);
+        assert_eq!(client.receive(&mut input, &mut Vec::new(), Now::default()), Next::Close);
+        client.disconnected(Now::default());
+        assert!(client.wants_connection(Now::default()) && client.next_event().is_none());
+    }
+}

@@ -127,7 +127,8 @@ impl Progress {
                 self.cursor.resume();
                 return Plan::Watch { transport, since: self.cursor.since() };
             }
-            let next = self.seen_at.map(|seen| seen + self.config.poll_interval).filter(|next| *next > now);
+            let interval = self.config.poll_interval.max(Duration::from_millis(1));
+            let next = self.seen_at.map(|seen| seen + interval).filter(|next| *next > now);
             if let Some(next) = next {
                 return Plan::Rest(next);
             }

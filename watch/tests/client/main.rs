@@ -6,6 +6,7 @@
 mod answers;
 mod commits;
 mod cuts;
+mod refusals;
 mod support;
 mod talk;
 mod transports;

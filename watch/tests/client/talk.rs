@@ -7,9 +7,12 @@ use keepwatch_protocol::websocket::handshake::accept_key;
 use keepwatch_protocol::websocket::{FrameHead, Opcode};
 use keepwatch_protocol::{Input, Instant, Now};
 use keepwatch_watch::Filter;
-use keepwatch_watch::client::{ClientConfig, Next, Start, WatchClient};
+use keepwatch_watch::client::{ClientConfig, Next, Start, Transport, WatchClient};
 
 use crate::support::{prefix, revision, short, target};
+
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+pub(crate) const EVENTS: &str = "text/event-stream";
 
 pub(crate) struct Talk {
     pub(crate) client: WatchClient,
@@ -162,4 +165,23 @@ pub(crate) fn put(key: &str, revision: u64) -> String {
 
 pub(crate) fn bookmark(revision: u64) -> String {
     format!(r#"{{"type":"bookmark","revision":{revision}}}"#)
+}
+
+/// Opens a stream by this transport, and returns what an event looks like on it.
+pub(crate) fn open(talk: &mut Talk, transport: Transport) -> fn(&str) -> Vec<u8> {
+    let request = talk.connect();
+    match transport {
+        Transport::WebSocket => {
+            talk.asks(upgraded(&request));
+            message
+        }
+        Transport::ServerSentEvents => {
+            talk.asks(stream(EVENTS));
+            |json| chunk(&format!("data: {json}\n\n")).into_bytes()
+        }
+        _ => {
+            talk.asks(stream(NDJSON));
+            |json| chunk(&format!("{json}\n")).into_bytes()
+        }
+    }
 }
