@@ -7,7 +7,7 @@ use std::time::Duration;
 use keepwatch_protocol::{Input, Instant, Now};
 use keepwatch_sim::{Client as Wire, Sim, SimError};
 use keepwatch_watch::client::{ClientConfig, Event, Next, Start, Target, Transport, WatchClient};
-use keepwatch_watch::store::{MemoryMachine, Store};
+use keepwatch_watch::store::{MemoryMachine, Reply, Store};
 use keepwatch_watch::{Config, Filter, Handle, Revision, Shared, WatchServer};
 
 /// The revision that every server here begins at: the first change has the next one.
@@ -70,6 +70,8 @@ pub(crate) struct World<S: Store = MemoryMachine> {
     /// The requests' first lines.
     pub(crate) requests: Vec<String>,
     pub(crate) events: Vec<Event>,
+    /// What was written: the revision, and the key.
+    history: Vec<(u64, String)>,
     pub(crate) known: Known,
 }
 
@@ -144,6 +146,7 @@ impl World {
         let (server, handle) = Shared::new(config, revision(at)).machine(1);
         self.sim = Sim::new(server);
         self.handle = handle;
+        self.history.clear();
         self.cut();
     }
 }
@@ -173,6 +176,7 @@ impl<S: Store> World<S> {
             wanted_at: Vec::new(),
             requests: Vec::new(),
             events: Vec::new(),
+            history: Vec::new(),
             known: Known::default(),
         }
     }
@@ -180,13 +184,17 @@ impl<S: Store> World<S> {
     pub(crate) fn put(&mut self, key: &str, value: &str) {
         let written = self.handle.put(key, value.as_bytes());
         self.sim.run().unwrap();
-        written.wait().unwrap();
+        if let Reply::Written { revision, changed: true, .. } = written.wait().unwrap() {
+            self.history.push((revision.as_u64(), key.to_owned()));
+        }
     }
 
     pub(crate) fn delete(&mut self, key: &str) {
         let written = self.handle.delete(key);
         self.sim.run().unwrap();
-        written.wait().unwrap();
+        if let Reply::Deleted { revision } = written.wait().unwrap() {
+            self.history.push((revision.as_u64(), key.to_owned()));
+        }
     }
 
     /// The connection breaks.
@@ -350,6 +358,23 @@ impl<S: Store> World<S> {
             .collect();
         assert_eq!(self.known.map, state);
         assert!(self.known.is_whole);
+    }
+
+    /// Each change since the state was last listed was told, once and in order. Returns how many there were.
+    #[track_caller]
+    pub(crate) fn was_told_each_change(&self) -> usize {
+        let (mut listed, mut told) = (0, Vec::new());
+        for event in &self.events {
+            match event {
+                Event::Listed(revision) => (listed, told) = (revision.as_u64(), Vec::new()),
+                Event::Put(item) => told.push((item.revision.as_u64(), item.key.to_string())),
+                Event::Deleted { key, revision } => told.push((revision.as_u64(), key.to_string())),
+                _ => {}
+            }
+        }
+        let written = self.history.iter().filter(|(revision, _)| *revision > listed);
+        assert_eq!(told, written.cloned().collect::<Vec<_>>());
+        told.len()
     }
 
     /// The events since the last call, each in a few letters.
