@@ -11,7 +11,7 @@ http://ADDRESS:PORT`, and sends each message back. Then both are told
 
 and say
 
-    open PROTOCOL deflate            or `-`, as their library knows it
+    open PROTOCOL deflate            or `-`, as their library knows it, or `?` if it does not tell
     text HEX | binary HEX            a message came (a client)
     closed CODE HEX                  the end, with what the peer said as far as the library tells; `closed 1006 ` if it said nothing
     failed WHY                       in place of `open`

@@ -1,7 +1,8 @@
-//! Our WebSocket clients, as told by `../lines.py`: `websocket-client machine`.
+//! Our WebSocket clients, as told by `../lines.py`: `websocket-client machine | mio | smol`.
 //!
-//! `machine` is the handshake's machine and the connection's over a blocking socket.
+//! `machine` is the handshake's machine and then the connection's, over a blocking socket; the others are a handler on a runtime.
 
+mod handler;
 mod lines;
 mod machine;
 
@@ -10,6 +11,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
+use handler::Runtime;
 use lines::Command;
 
 /// What happens.
@@ -22,13 +24,13 @@ enum Happening {
 
 fn main() -> io::Result<()> {
     let (tell, happens) = channel();
+    let told = tell.clone();
+    thread::spawn(move || listen(&told));
     match std::env::args().nth(1).as_deref() {
-        Some("machine") => {
-            let told = tell.clone();
-            thread::spawn(move || listen(&told));
-            machine::run(&happens, &tell)
-        }
-        _ => panic!("machine?"),
+        Some("machine") => machine::run(&happens, &tell),
+        Some("mio") => handler::run(&happens.into(), Runtime::Mio),
+        Some("smol") => handler::run(&happens.into(), Runtime::Smol),
+        _ => panic!("machine, mio or smol?"),
     }
 }
 
