@@ -200,13 +200,13 @@ impl<H: ClientHandler> WebSocketClient<H> {
         self.handler
     }
 
-    fn note_deadline(&mut self, id: ConnectionId, out: &SendQueue) {
+    fn note_deadline(&mut self, id: ConnectionId, out: &SendQueue, now: Now) {
         let deadline = match self.connections.get(id) {
             Some(Stage::Asked(asked)) => asked.handshake.deadline(),
-            Some(Stage::Open(session)) => session.deadline(out),
+            Some(Stage::Open(session)) => session.deadline(out, now),
             Some(Stage::Made | Stage::Over) | None => None,
         };
-        self.connections.set_deadline(id, deadline);
+        self.connections.set_deadline(id, deadline, now.instant);
     }
 }
 
@@ -233,7 +233,7 @@ impl<H: ClientHandler> Server for WebSocketClient<H> {
                 Stage::Over => After::Abort,
             };
         }
-        self.note_deadline(id, out);
+        self.note_deadline(id, out, now);
         after
     }
 
@@ -259,7 +259,7 @@ impl<H: ClientHandler> Server for WebSocketClient<H> {
         if let (true, Stage::Open(session)) = (draining, stage) {
             session.say_farewell(out, now);
         }
-        self.note_deadline(id, out);
+        self.note_deadline(id, out, now);
         after
     }
 

@@ -91,9 +91,9 @@ impl<H: Handler> HandlerServer<H> {
     }
 
     /// Takes over the connection's deadline, which every call to it may have changed.
-    fn note_deadline(&mut self, id: ConnectionId, out: &SendQueue) {
-        let deadline = self.connections.get(id).and_then(|speaks| speaks.deadline(out));
-        self.connections.set_deadline(id, deadline);
+    fn note_deadline(&mut self, id: ConnectionId, out: &SendQueue, now: Now) {
+        let deadline = self.connections.get(id).and_then(|speaks| speaks.deadline(out, now));
+        self.connections.set_deadline(id, deadline, now.instant);
     }
 }
 
@@ -102,7 +102,7 @@ impl<H: Handler> Server for HandlerServer<H> {
         let machine = ServerConnection::new(Arc::clone(&self.settings.http), now);
         let deadline = machine.deadline();
         self.connections.insert(id, Speaks::Http(Http { machine, receiving: None }));
-        self.connections.set_deadline(id, deadline);
+        self.connections.set_deadline(id, deadline, now.instant);
         Admission::Admit
     }
 
@@ -122,7 +122,7 @@ impl<H: Handler> Server for HandlerServer<H> {
             // The bytes behind the request are the WebSocket's.
             Speaks::WebSocket(session) => session.receive(&mut AsEvents(handler), id, input, out, now),
         };
-        self.note_deadline(id, out);
+        self.note_deadline(id, out, now);
         after
     }
 
@@ -139,7 +139,7 @@ impl<H: Handler> Server for HandlerServer<H> {
         if draining && after == After::Open {
             after = speaks.say_farewell(out, now);
         }
-        self.note_deadline(id, out);
+        self.note_deadline(id, out, now);
         after
     }
 
@@ -167,12 +167,12 @@ impl<H: Handler> Server for HandlerServer<H> {
 }
 
 impl Speaks {
-    fn deadline(&mut self, out: &SendQueue) -> Option<Instant> {
+    fn deadline(&mut self, out: &SendQueue, now: Now) -> Option<Instant> {
         match self {
             // While the output is over its mark it is we who keep the peer waiting; a stalled write is the driver's to notice.
             Self::Http(_) if out.over_mark() => None,
             Self::Http(http) => http.machine.deadline(),
-            Self::WebSocket(session) => session.deadline(out),
+            Self::WebSocket(session) => session.deadline(out, now),
         }
     }
 

@@ -49,7 +49,9 @@ impl<T> Slots<T> {
         slot.take_if(|(owner, _)| *owner == id).map(|(_, kept)| kept)
     }
 
-    pub(super) fn set_deadline(&mut self, id: ConnectionId, at: Option<Instant>) {
+    pub(super) fn set_deadline(&mut self, id: ConnectionId, at: Option<Instant>, now: Instant) {
+        // The wheel has to know the time: what is set after a while without deadlines would lie in a slot of long ago.
+        self.expire(now);
         self.deadlines.set(id.slot(), at.unwrap_or(Instant::NEVER));
     }
 

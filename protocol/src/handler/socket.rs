@@ -224,10 +224,13 @@ impl Session {
         After::Open
     }
 
-    /// When to resume it at the latest, after a call that left the output like this.
-    pub(super) fn deadline(&mut self, out: &SendQueue) -> Option<Instant> {
+    /// When to resume it at the latest, after a call that left the output like this. Later than now, even if the time has come
+    /// already: others have their turn first.
+    pub(super) fn deadline(&mut self, out: &SendQueue, now: Now) -> Option<Instant> {
         self.held = out.over_mark();
-        earliest(self.machine.deadline(), Some(self.wake).filter(|wake| *wake != Instant::NEVER))
+        let wake = Some(self.wake).filter(|wake| *wake != Instant::NEVER);
+        let soonest = now.instant + Duration::from_nanos(1);
+        earliest(self.machine.deadline(), wake).map(|at| at.max(soonest))
     }
 
     /// Everything ends: the peer is told so, and has some time to answer.
