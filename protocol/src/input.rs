@@ -61,6 +61,13 @@ impl<'b> Input<'b> {
         taken
     }
 
+    /// The bytes that are there and not taken yet, to be changed where they are. Who does leaves them as they came, but for
+    /// those that it takes.
+    #[cfg(feature = "deflate")]
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.rest
+    }
+
     /// How many bytes were taken since the cursor was made.
     pub fn consumed(&self) -> usize {
         self.consumed

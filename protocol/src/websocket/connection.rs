@@ -5,6 +5,8 @@ use alloc::sync::Arc;
 
 use super::close::{Close, CloseCode};
 use super::config::Config;
+#[cfg(feature = "deflate")]
+use super::deflate::States;
 use super::deflate::{Agreed, Parameters};
 use super::error::RecvError;
 use super::frame::{self, CONTROL_BYTES, Head, Opcode};
@@ -19,6 +21,9 @@ use crate::time::{Instant, Now};
 /// How many pings between two readings of all input are answered each. Only the newest of those beyond is.
 const PONGS_AT_ONCE: u8 = 16;
 
+/// How many compressed bytes a message may have on top of twice the limit of what they inflate to.
+const DEFLATED_SLACK: u64 = 1024;
+
 /// One WebSocket connection after its handshake, in either [`Role`]. See the [module](super) for the states.
 ///
 /// It is small (64 bytes), holds no payload, and allocates only for what is rare: a flood of pings, an idle timeout, a text
@@ -27,28 +32,28 @@ const PONGS_AT_ONCE: u8 = 16;
 pub struct Connection {
     pub(super) config: Arc<Config>,
     /// Payload of the data frame under way that has not arrived yet.
-    frame_left: u64,
+    pub(super) frame_left: u64,
     /// What the message under way may still bring. It is the whole limit until the first byte of the message is given out.
-    message_left: u64,
+    pub(super) message_left: u64,
     /// When the phase began, or in [`Phase::Open`] when the peer was last heard: what every deadline but idleness runs from.
     pub(super) since: Instant,
     pub(super) keys: MaskingKeys,
     pub(super) rare: Option<Box<Rare>>,
     /// The masking key of the frame under way, turned so that its first byte is for the next byte of payload.
-    key: [u8; 4],
-    text: Utf8,
-    empty_fragments: u8,
+    pub(super) key: [u8; 4],
+    pub(super) text: Utf8,
+    pub(super) empty_fragments: u8,
     /// Pings answered since all input was last read.
     pongs: u8,
     pub(super) jitter: u8,
     pub(super) role: Role,
     pub(super) phase: Phase,
     /// The message that is being received.
-    receiving: Option<MessageKind>,
+    pub(super) receiving: Option<UnderWay>,
     /// Whether that message ends with the frame under way.
-    fin: bool,
+    pub(super) fin: bool,
     /// The message that is being sent in parts.
-    pub(super) sending: Option<MessageKind>,
+    pub(super) sending: Option<UnderWay>,
     /// What was agreed to about compression.
     pub(super) deflate: Option<Parameters>,
 }
@@ -67,6 +72,37 @@ pub(super) enum Phase {
     Failed(RecvError),
 }
 
+/// A message of which more is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnderWay {
+    Text,
+    Binary,
+    DeflatedText,
+    DeflatedBinary,
+}
+
+impl UnderWay {
+    pub(super) const fn new(kind: MessageKind, deflated: bool) -> Self {
+        match (kind, deflated) {
+            (MessageKind::Text, false) => Self::Text,
+            (MessageKind::Binary, false) => Self::Binary,
+            (MessageKind::Text, true) => Self::DeflatedText,
+            (MessageKind::Binary, true) => Self::DeflatedBinary,
+        }
+    }
+
+    pub(super) const fn kind(self) -> MessageKind {
+        match self {
+            Self::Text | Self::DeflatedText => MessageKind::Text,
+            Self::Binary | Self::DeflatedBinary => MessageKind::Binary,
+        }
+    }
+
+    pub(super) const fn is_deflated(self) -> bool {
+        matches!(self, Self::DeflatedText | Self::DeflatedBinary)
+    }
+}
+
 /// State that few connections need.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
@@ -76,6 +112,9 @@ pub(super) struct Rare {
     pub(super) last_data: Instant,
     /// The text that is being sent in parts.
     pub(super) sent_text: Utf8,
+    /// What inflates and compresses: between messages with context takeover, otherwise inside a message.
+    #[cfg(feature = "deflate")]
+    pub(super) states: States,
 }
 
 #[derive(Debug)]
@@ -90,12 +129,13 @@ pub enum Event<'b> {
     /// Nothing more can be told from what is there: offer the rest again with what follows it. Once the peer
     /// [hung up](Input::hung_up) this comes only after [`Event::Closed`].
     NeedMore,
-    /// A part of a message, unmasked in place. Parts are cut where frames and reads are cut; text is valid UTF-8 as far as
-    /// it came, though a part may end inside a code point.
+    /// A part of a message, unmasked in place. Parts are cut where frames and reads are cut, and every 16 KiB of what was
+    /// compressed; text is valid UTF-8 as far as it came, though a part may end inside a code point.
     Data {
         /// The same for all parts of a message.
         kind: MessageKind,
-        /// The part; empty only if the message is, or if it ended with an empty frame.
+        /// The part; empty only if the message is, if it ended with an empty frame, or if it was compressed and what came
+        /// before filled a buffer.
         bytes: Payload<'b>,
         /// Whether the message begins with this part.
         first: bool,
@@ -145,8 +185,15 @@ impl Connection {
     /// The same connection, whose handshake agreed to compress. The [`Config`] must have the
     /// [`compression`](Config::compression) that agreed; with another one, what is compressed is refused.
     #[must_use]
+    #[cfg_attr(
+        not(feature = "deflate"),
+        expect(unused_mut, reason = "without the codec nothing is agreed to")
+    )]
     pub fn with_deflate(mut self, agreed: Agreed) -> Self {
-        self.deflate = Some(agreed.parameters);
+        #[cfg(feature = "deflate")]
+        self.set_deflate(agreed);
+        #[cfg(not(feature = "deflate"))]
+        drop(agreed);
         self
     }
 
@@ -205,8 +252,16 @@ impl Connection {
         out: &mut impl Sink,
         now: Now,
     ) -> Result<Event<'b>, RecvError> {
+        #[cfg(feature = "deflate")]
+        if let Some(event) = self.next_inflated(input, now)? {
+            return Ok(event);
+        }
         while self.frame_left == 0 {
-            let Some((head, size)) = frame::decode(input.bytes(), self.role)? else {
+            let head = match self.deflate {
+                None => frame::decode(input.bytes(), self.role)?,
+                Some(_) => frame::decode_extended(input.bytes(), self.role)?,
+            };
+            let Some((head, size)) = head else {
                 return Ok(self.out_of_input(input, out));
             };
             if head.opcode.is_control() {
@@ -220,14 +275,18 @@ impl Connection {
                 self.heard(now);
                 return self.control(head.opcode, payload, out, now);
             }
-            let kind = self.begin(&head)?;
+            let message = self.begin(&head)?;
             input.take(size);
             self.heard_data(now);
+            #[cfg(feature = "deflate")]
+            if let Some(event) = self.next_inflated(input, now)? {
+                return Ok(event);
+            }
             if head.len == 0 && head.fin {
-                return self.part(kind, input.take(0));
+                return self.part(message.kind(), input.take(0));
             }
         }
-        let Some(kind) = self.receiving.filter(|_| !input.is_empty()) else {
+        let Some(message) = self.receiving.filter(|_| !input.is_empty()) else {
             return Ok(self.out_of_input(input, out));
         };
         let bytes = input.take(usize::try_from(self.frame_left).unwrap_or(usize::MAX));
@@ -236,19 +295,20 @@ impl Connection {
             mask::apply(self.key, 0, bytes);
             self.key.rotate_left(bytes.len() % 4);
         }
-        self.part(kind, bytes)
+        self.part(message.kind(), bytes)
     }
 
     /// A data frame's head: may it stand here, and is there room for it?
-    fn begin(&mut self, head: &Head) -> Result<MessageKind, RecvError> {
-        let kind = match (head.opcode, self.receiving) {
-            (Opcode::Continuation, Some(kind)) => kind,
+    fn begin(&mut self, head: &Head) -> Result<UnderWay, RecvError> {
+        let message = match (head.opcode, self.receiving) {
+            (Opcode::Continuation, Some(message)) => message,
             (Opcode::Continuation, None) => return Err(RecvError::NothingToContinue),
             (_, Some(_)) => return Err(RecvError::MessageUnfinished),
-            (Opcode::Text, None) => MessageKind::Text,
-            (_, None) => MessageKind::Binary,
+            (Opcode::Text, None) => UnderWay::new(MessageKind::Text, head.rsv1),
+            (_, None) => UnderWay::new(MessageKind::Binary, head.rsv1),
         };
-        if head.len > self.message_left {
+        let room = if message.is_deflated() { self.deflated_left() } else { self.message_left };
+        if head.len > room {
             return Err(RecvError::MessageTooLarge);
         }
         if head.len == 0 && !head.fin {
@@ -257,29 +317,57 @@ impl Connection {
             }
             self.empty_fragments += 1;
         }
-        self.receiving = Some(kind);
+        self.receiving = Some(message);
         self.fin = head.fin;
         self.frame_left = head.len;
         self.key = head.mask.unwrap_or_default();
-        Ok(kind)
+        Ok(message)
+    }
+
+    /// How many compressed bytes the message under way may still bring. They are bounded by themselves, as endless ones can
+    /// inflate to nothing; no compressor that means well makes twice of what there was.
+    fn deflated_left(&self) -> u64 {
+        let limit = self.config.message_bytes.saturating_mul(2).saturating_add(DEFLATED_SLACK);
+        #[cfg(feature = "deflate")]
+        let taken = self.rare.as_ref().map_or(0, |rare| rare.states.taken());
+        #[cfg(not(feature = "deflate"))]
+        let taken = 0;
+        limit.saturating_sub(taken)
     }
 
     /// The next bytes of the message, unmasked.
     fn part<'b>(&mut self, kind: MessageKind, bytes: &'b mut [u8]) -> Result<Event<'b>, RecvError> {
-        let first = self.message_left == self.config.message_bytes;
         self.frame_left -= bytes.len() as u64;
-        self.message_left -= bytes.len() as u64;
-        let last = self.fin && self.frame_left == 0;
+        let first = self.admit(kind, bytes)?;
+        self.give(kind, bytes.into(), first, self.fin && self.frame_left == 0)
+    }
+
+    /// Counts and checks the next bytes of the message. Returns whether they are its first.
+    pub(super) fn admit(&mut self, kind: MessageKind, bytes: &[u8]) -> Result<bool, RecvError> {
+        let first = self.message_left == self.config.message_bytes;
+        self.message_left =
+            self.message_left.checked_sub(bytes.len() as u64).ok_or(RecvError::MessageTooLarge)?;
         if kind == MessageKind::Text {
             self.text.push(bytes).map_err(|_| RecvError::InvalidText)?;
         }
+        Ok(first)
+    }
+
+    /// Gives bytes that were admitted.
+    pub(super) fn give<'b>(
+        &mut self,
+        kind: MessageKind,
+        bytes: Payload<'b>,
+        first: bool,
+        last: bool,
+    ) -> Result<Event<'b>, RecvError> {
         if last {
             self.text.finish().map_err(|_| RecvError::InvalidText)?;
             self.receiving = None;
             self.message_left = self.config.message_bytes;
             self.empty_fragments = 0;
         }
-        Ok(Event::Data { kind, bytes: bytes.into(), first, last })
+        Ok(Event::Data { kind, bytes, first, last })
     }
 
     fn control<'b>(
@@ -335,6 +423,7 @@ impl Connection {
             }
         };
         self.put_owed_pong(out);
+        self.drop_states();
         if self.phase != Phase::Closing {
             self.put_close(close.code, "", out);
         }
@@ -355,6 +444,7 @@ impl Connection {
         }
         input.take(usize::MAX);
         self.phase = Phase::Closed;
+        self.drop_states();
         Event::Closed(Close::ABNORMAL)
     }
 
@@ -367,6 +457,15 @@ impl Connection {
             Phase::Closing | Phase::Lingering | Phase::Closed | Phase::Failed(_) => {}
         }
         self.phase = Phase::Failed(error);
+        self.drop_states();
+    }
+
+    /// No message will be received or sent any more.
+    pub(super) fn drop_states(&mut self) {
+        #[cfg(feature = "deflate")]
+        if let Some(rare) = &mut self.rare {
+            rare.states = States::default();
+        }
     }
 
     /// A sign of life came.
@@ -377,7 +476,7 @@ impl Connection {
         }
     }
 
-    fn heard_data(&mut self, now: Now) {
+    pub(super) fn heard_data(&mut self, now: Now) {
         self.heard(now);
         if let Some(rare) = &mut self.rare {
             rare.last_data = now.instant;

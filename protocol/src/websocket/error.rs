@@ -22,6 +22,13 @@ pub enum RecvError {
     TooManyEmptyFragments,
     /// Text that is not UTF-8 (section 8.1).
     InvalidText,
+    /// A compressed message that does not inflate, or does not end where a message must (RFC 7692 section 7.2.2). The RFC
+    /// names no code for it. It is answered with 1007, data that is not what it says, as `ws` and Autobahn do: no frame
+    /// broke the protocol.
+    InvalidDeflate,
+    /// A compressed message, and no memory to inflate it in: the budget of [`deflate`](super::deflate) is used up. Only without context
+    /// takeover, for which memory is set aside.
+    NoMemory,
     /// A Close frame of one byte: half a code (section 5.5.1).
     CloseTooShort,
     /// A Close frame with a code that may not be on the wire (section 7.4).
@@ -36,7 +43,8 @@ impl RecvError {
         match self {
             Self::MessageTooLarge => CloseCode::MESSAGE_TOO_BIG,
             Self::TooManyEmptyFragments => CloseCode::POLICY_VIOLATION,
-            Self::InvalidText | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidText | Self::InvalidDeflate | Self::InvalidCloseReason => CloseCode::INVALID_PAYLOAD,
+            Self::NoMemory => CloseCode::TRY_AGAIN_LATER,
             Self::Head(_)
             | Self::NothingToContinue
             | Self::MessageUnfinished
@@ -54,6 +62,8 @@ impl RecvError {
             Self::MessageTooLarge => "the message is too long",
             Self::TooManyEmptyFragments => "the message has too many empty fragments",
             Self::InvalidText => "text that is not UTF-8",
+            Self::InvalidDeflate => "a compressed message that does not inflate",
+            Self::NoMemory => "no memory to inflate the message",
             Self::CloseTooShort => "a Close frame of one byte",
             Self::InvalidCloseCode => "a close code that may not be sent",
             Self::InvalidCloseReason => "a close reason that is not UTF-8",

@@ -8,7 +8,6 @@
 //! A head is small, so a part of one is left with the caller and looked at again from its first byte; nothing is kept
 //! between two looks. Each byte that is there is checked, so what cannot become a head is refused before it is whole.
 
-use alloc::vec::Vec;
 use core::fmt;
 
 use super::{MessageKind, Role};
@@ -67,6 +66,9 @@ pub const CONTROL_BYTES: usize = 125;
 /// The most bytes of a head.
 pub const HEAD_BYTES: usize = 14;
 
+/// The first reserved bit.
+const RSV1: u8 = 0x40;
+
 /// A head that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -74,6 +76,9 @@ pub struct Head {
     pub fin: bool,
     /// What the frame is.
     pub opcode: Opcode,
+    /// Whether the message is compressed: the first reserved bit, as permessage-deflate uses it. Only
+    /// [`decode_extended`] accepts it.
+    pub rsv1: bool,
     /// The masking key; there if and only if a client sent the frame.
     pub mask: Option<[u8; 4]>,
     /// The bytes of payload that follow; below 2^63. Nothing has been checked against any limit.
@@ -143,8 +148,22 @@ impl core::error::Error for HeadError {}
 ///
 /// The head breaks a rule by itself: no bytes that follow can mend it.
 pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, HeadError> {
+    match bytes {
+        [first, ..] if first & RSV1 != 0 => Err(HeadError::ReservedBits),
+        _ => decode_extended(bytes, receiver),
+    }
+}
+
+/// [`decode`] where permessage-deflate was agreed to: the first frame of a message, and no other, may have the first reserved
+/// bit (RFC 7692 section 6).
+///
+/// # Errors
+///
+/// Those of [`decode`].
+pub fn decode_extended(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, HeadError> {
     let [first, rest @ ..] = bytes else { return Ok(None) };
-    if first & 0x70 != 0 {
+    let rsv1 = first & RSV1 != 0;
+    if first & 0x30 != 0 || (rsv1 && !matches!(first & 0x0f, 0x1 | 0x2)) {
         return Err(HeadError::ReservedBits);
     }
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(HeadError::ReservedOpcode)?;
@@ -172,7 +191,7 @@ pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, Hea
             None => return Ok(None),
         },
     };
-    Ok(Some((Head { fin, opcode, mask, len }, bytes.len() - rest.len())))
+    Ok(Some((Head { fin, opcode, rsv1, mask, len }, bytes.len() - rest.len())))
 }
 
 /// The length that begins with the seven bits `short`, and what follows it.
@@ -233,6 +252,14 @@ impl FrameHead {
         head
     }
 
+    /// The same, with the first reserved bit: the message that begins here is compressed (RFC 7692 section 6).
+    #[must_use]
+    pub fn with_rsv1(mut self) -> Self {
+        let [first, ..] = &mut self.bytes;
+        *first |= RSV1;
+        self
+    }
+
     fn push<const N: usize>(&mut self, part: [u8; N]) {
         let at = usize::from(self.size);
         if let Some(to) = self.bytes.get_mut(at..at + N) {
@@ -252,16 +279,6 @@ impl fmt::Debug for FrameHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("FrameHead").field(&self.as_ref()).finish()
     }
-}
-
-/// A whole message as a server sends it, framed once to be shared by any number of connections (each asked with
-/// [`may_send`](super::Connection::may_send)). Whether text is UTF-8 is the caller's to know: it is not checked here.
-pub fn prepared(kind: MessageKind, payload: &[u8]) -> Vec<u8> {
-    let head = FrameHead::new(true, kind.into(), payload.len() as u64, None);
-    let mut bytes = Vec::with_capacity(head.as_ref().len() + payload.len());
-    bytes.extend_from_slice(head.as_ref());
-    bytes.extend_from_slice(payload);
-    bytes
 }
 
 #[cfg(test)]
@@ -297,7 +314,10 @@ mod tests {
                 for opcode in [Opcode::Continuation, Opcode::Text, Opcode::Binary] {
                     for fin in [true, false] {
                         let head = FrameHead::new(fin, opcode, len, mask);
-                        assert_eq!(read(head.as_ref(), receiver), Head { fin, opcode, mask, len });
+                        assert_eq!(
+                            read(head.as_ref(), receiver),
+                            Head { fin, opcode, rsv1: false, mask, len }
+                        );
                     }
                 }
             }
@@ -341,11 +361,5 @@ mod tests {
         for (bytes, receiver, error, known) in cases {
             assert_eq!(refused(bytes, receiver), (error, known), "{bytes:x?}");
         }
-    }
-
-    #[test]
-    fn a_prepared_message_is_its_head_and_its_payload() {
-        assert_eq!(prepared(MessageKind::Text, b"Hello"), b"\x81\x05Hello");
-        assert_eq!(prepared(MessageKind::Binary, &[7; 256])[..5], [0x82, 0x7e, 1, 0, 7]);
     }
 }

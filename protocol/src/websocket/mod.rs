@@ -69,6 +69,7 @@ pub mod frame;
 pub mod handshake;
 pub mod mask;
 mod payload;
+mod prepared;
 mod timers;
 mod transmit;
 pub mod utf8;
@@ -84,6 +85,7 @@ pub use deflate::Compression;
 pub use error::{Expired, RecvError, SendError};
 pub use frame::{FrameHead, Opcode};
 pub use payload::Payload;
+pub use prepared::Prepared;
 
 /// Which end of the connection this is. A client masks what it sends, a server must not (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

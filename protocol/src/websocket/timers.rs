@@ -58,6 +58,7 @@ impl Connection {
             Expired::CloseMissing => {}
         }
         self.phase = Phase::Closed;
+        self.drop_states();
         why
     }
 

@@ -1,7 +1,7 @@
 //! How the machine sends.
 
 use super::close::CloseCode;
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Phase, UnderWay};
 use super::error::SendError;
 use super::frame::{CONTROL_BYTES, FrameHead, HEAD_BYTES, Opcode};
 use super::{MessageKind, Role, mask};
@@ -12,7 +12,7 @@ use crate::time::Now;
 const MASKED_AT_ONCE: usize = 1024;
 
 impl Connection {
-    /// Sends one message in one frame. The payload is copied into `out` (masked, for a client); a server that would rather
+    /// Sends one message, in one frame unless it is compressed to more than 16 KiB. The payload is copied into `out` (masked, for a client); a server that would rather
     /// write it from where it is asks for [`frame_head`](Self::frame_head).
     ///
     /// # Errors
@@ -24,7 +24,7 @@ impl Connection {
         if kind == MessageKind::Text && core::str::from_utf8(payload).is_err() {
             return Err(SendError::InvalidText);
         }
-        self.put_data(true, kind.into(), payload, out);
+        self.put_message(kind, payload, out);
         Ok(())
     }
 
@@ -35,7 +35,27 @@ impl Connection {
     /// [`SendError::Closing`] and [`SendError::MessageUnfinished`].
     pub fn send_text(&mut self, text: &str, out: &mut impl Sink) -> Result<(), SendError> {
         self.between_messages()?;
-        self.put_data(true, Opcode::Text, text.as_bytes(), out);
+        self.put_message(MessageKind::Text, text.as_bytes(), out);
+        Ok(())
+    }
+
+    /// [`send`](Self::send) without compressing, whatever was agreed to: for what is compressed in itself (images, archives),
+    /// and for secrets beside which an attacker can have text of its own sent, as the length would tell what they share.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    pub fn send_uncompressed(
+        &mut self,
+        kind: MessageKind,
+        payload: &[u8],
+        out: &mut impl Sink,
+    ) -> Result<(), SendError> {
+        self.between_messages()?;
+        if kind == MessageKind::Text && core::str::from_utf8(payload).is_err() {
+            return Err(SendError::InvalidText);
+        }
+        self.put_data(true, kind.into(), payload, out);
         Ok(())
     }
 
@@ -57,11 +77,9 @@ impl Connection {
         if self.is_closing() {
             return Err(SendError::Closing);
         }
-        let opcode = match self.sending {
-            None => kind.into(),
-            Some(begun) if begun == kind => Opcode::Continuation,
-            Some(_) => return Err(SendError::OtherKind),
-        };
+        if self.sending.is_some_and(|begun| begun.kind() != kind) {
+            return Err(SendError::OtherKind);
+        }
         if kind == MessageKind::Text {
             let mut text = self.rare.as_ref().map(|rare| rare.sent_text).unwrap_or_default();
             text.push(payload).map_err(|_| SendError::InvalidText)?;
@@ -70,8 +88,20 @@ impl Connection {
             }
             self.rare.get_or_insert_default().sent_text = text;
         }
-        self.sending = if last { None } else { Some(kind) };
-        self.put_data(last, opcode, payload, out);
+        if self.sending.is_none() && last {
+            self.put_message(kind, payload, out);
+            return Ok(());
+        }
+        let (message, opcode) = match self.sending {
+            Some(message) => (message, Opcode::Continuation),
+            None => (UnderWay::new(kind, self.begin_deflated()), kind.into()),
+        };
+        self.sending = if last { None } else { Some(message) };
+        if message.is_deflated() {
+            self.put_deflated_part(last, opcode, payload, out);
+        } else {
+            self.put_data(last, opcode, payload, out);
+        }
         Ok(())
     }
 
@@ -90,7 +120,7 @@ impl Connection {
         Ok(FrameHead::new(true, kind.into(), len, None))
     }
 
-    /// Whether a message that is framed already ([`frame::prepared`](super::frame::prepared), shared between connections)
+    /// Whether a message that is framed already ([`Prepared`](super::Prepared) is, for connections to share)
     /// may be written now. Nothing is remembered: it is a whole message.
     ///
     /// # Errors
@@ -161,6 +191,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Puts a whole message, compressed if that was agreed to and gains something.
+    fn put_message(&mut self, kind: MessageKind, payload: &[u8], out: &mut impl Sink) {
+        if !self.put_deflated(kind, payload, out) {
+            self.put_data(true, kind.into(), payload, out);
+        }
+    }
+
     fn put_data(&mut self, fin: bool, opcode: Opcode, payload: &[u8], out: &mut impl Sink) {
         let key = self.masking_key();
         out.put(FrameHead::new(fin, opcode, payload.len() as u64, key).as_ref());
@@ -210,12 +247,27 @@ impl Connection {
         }
     }
 
-    fn masking_key(&mut self) -> Option<[u8; 4]> {
+    pub(super) fn masking_key(&mut self) -> Option<[u8; 4]> {
         match self.role {
             Role::Server => None,
             Role::Client => Some(self.keys.next_key()),
         }
     }
+}
+
+/// Without the codec nothing is agreed to, so nothing is compressed.
+#[cfg(not(feature = "deflate"))]
+#[expect(clippy::unused_self, reason = "they stand in for those of the codec")]
+impl Connection {
+    fn put_deflated(&mut self, _: MessageKind, _: &[u8], _: &mut impl Sink) -> bool {
+        false
+    }
+
+    fn begin_deflated(&mut self) -> bool {
+        false
+    }
+
+    fn put_deflated_part(&mut self, _: bool, _: Opcode, _: &[u8], _: &mut impl Sink) {}
 }
 
 /// Masking keys from a seed: `SplitMix64`, of which each key is half a step's output.

@@ -3,13 +3,13 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateError, InflateFlush, Status};
 
 use super::compression::DeflateConfig;
 use super::pool::{Kept, Shelf, Slot};
 
 /// What ends a message and is not sent (RFC 7692 section 7.2.1), without the first bits of its block.
-const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+pub(super) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// The largest window. An inflater always has it: it takes the same memory with any, and `zlib_rs` forgets a smaller one when
 /// it is reset.
@@ -24,39 +24,46 @@ pub(in super::super) struct Inflater {
     full: bool,
 }
 
-/// What cannot be inflated.
+/// How far it came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Progress {
+    /// Bytes of the source.
+    pub(in super::super) taken: usize,
+    /// Bytes of the target.
+    pub(in super::super) given: usize,
+}
+
+/// It cannot be inflated; what came out before is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Corrupt;
+pub(in super::super) struct Corrupt {
+    pub(in super::super) given: usize,
+}
 
 impl Inflater {
-    /// Inflates from `from` to `to` until the one is used up or the other full. Returns how much was taken and given.
-    pub(in super::super) fn inflate(
-        &mut self,
-        from: &[u8],
-        to: &mut [u8],
-    ) -> Result<(usize, usize), Corrupt> {
-        let (mut taken, mut given) = (0, 0);
+    /// Inflates from `from` to `to` until the one is used up or the other full.
+    pub(in super::super) fn inflate(&mut self, from: &[u8], to: &mut [u8]) -> Result<Progress, Corrupt> {
+        let Progress { mut taken, mut given } = Progress::default();
         loop {
-            let (rest, room) =
-                (from.get(taken..).unwrap_or_default(), to.get_mut(given..).unwrap_or_default());
-            if room.is_empty() || (rest.is_empty() && !self.full) {
+            let (from, to) = (from.get(taken..).unwrap_or_default(), to.get_mut(given..).unwrap_or_default());
+            if to.is_empty() || (from.is_empty() && !self.full) {
                 break;
             }
-            let (wanted, room_len) = (rest.len(), room.len());
-            let (status, took, gave) = self.step(rest, room, InflateFlush::NoFlush)?;
-            taken += took;
-            given += gave;
-            self.full = gave == room_len;
-            if status == Status::StreamEnd {
-                // A block with BFINAL: what follows begins anew (section 7.2.3.4).
-                self.stream.reset(false);
-                self.full = false;
-            } else if took < wanted && gave < room_len {
-                return Err(Corrupt); // it neither goes on nor says why
+            let (status, step) = self.step(from, to, InflateFlush::NoFlush);
+            taken += step.taken;
+            given += step.given;
+            self.full = step.given == to.len();
+            match status {
+                Ok(Status::StreamEnd) => {
+                    // A block with BFINAL: what follows begins anew (RFC 7692 section 7.2.3.4).
+                    self.stream.reset(false);
+                    self.full = false;
+                }
+                Ok(_) if step.taken == from.len() || self.full => {}
+                Ok(_) | Err(_) => return Err(Corrupt { given }),
             }
         }
         self.taken += taken as u64;
-        Ok((taken, given))
+        Ok(Progress { taken, given })
     }
 
     /// Whether all that can come out of what went in has come out.
@@ -70,9 +77,10 @@ impl Inflater {
     /// that block, nothing comes out of them, and the one behind it is left.
     pub(in super::super) fn finish(&mut self) -> Result<(), Corrupt> {
         let [a, b, c, d] = TAIL;
-        let (status, took, gave) = self.step(&[a, b, c, d, 0], &mut [0; 8], InflateFlush::Block)?;
+        let (status, step) = self.step(&[a, b, c, d, 0], &mut [0; 8], InflateFlush::Block);
         self.taken = 0;
-        if status == Status::Ok && took == TAIL.len() && gave == 0 { Ok(()) } else { Err(Corrupt) }
+        let whole = status == Ok(Status::Ok) && step == Progress { taken: TAIL.len(), given: 0 };
+        if whole { Ok(()) } else { Err(Corrupt { given: 0 }) }
     }
 
     fn step(
@@ -80,10 +88,11 @@ impl Inflater {
         from: &[u8],
         to: &mut [u8],
         flush: InflateFlush,
-    ) -> Result<(Status, usize, usize), Corrupt> {
-        let (took, gave) = (self.stream.total_in(), self.stream.total_out());
-        let status = self.stream.decompress(from, to, flush).map_err(|_| Corrupt)?;
-        Ok((status, (self.stream.total_in() - took) as usize, (self.stream.total_out() - gave) as usize))
+    ) -> (Result<Status, InflateError>, Progress) {
+        let (taken, given) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(from, to, flush);
+        let taken = self.stream.total_in().wrapping_sub(taken) as usize;
+        (status, Progress { taken, given: self.stream.total_out().wrapping_sub(given) as usize })
     }
 }
 
@@ -120,6 +129,18 @@ impl Kept for Inflater {
 pub(in super::super) struct Compressor {
     stream: Deflate,
     window_bits: u8,
+}
+
+impl Compressor {
+    /// Compresses from `from` to `to`, and lets all of it come out, up to a byte's border: behind an empty block that is not
+    /// compressed, of which [`TAIL`] is the end. Where `to` is full more is to come: call it with the rest.
+    pub(in super::super) fn compress(&mut self, from: &[u8], to: &mut [u8]) -> Progress {
+        let (taken, given) = (self.stream.total_in(), self.stream.total_out());
+        // The state is sound and the target has room, so the only failure is to have nothing to do.
+        let _status = self.stream.compress(from, to, DeflateFlush::SyncFlush);
+        let taken = self.stream.total_in().wrapping_sub(taken) as usize;
+        Progress { taken, given: self.stream.total_out().wrapping_sub(given) as usize }
+    }
 }
 
 impl Kept for Compressor {

@@ -100,6 +100,11 @@ impl Compression {
         None
     }
 
+    #[cfg(feature = "deflate")]
+    pub(super) fn pool(&self) -> Option<&Arc<Pool>> {
+        self.pool.as_ref()
+    }
+
     /// The bytes of all states and buffers that exist, and of those that are set aside.
     #[cfg(feature = "deflate")]
     pub fn memory(&self) -> usize {
@@ -109,6 +114,11 @@ impl Compression {
 
 #[cfg(feature = "deflate")]
 impl DeflateConfig {
+    /// The fewest bytes of a message that is compressed.
+    pub(super) fn threshold(&self, takeover: bool) -> usize {
+        if takeover { self.takeover_threshold } else { self.threshold }
+    }
+
     pub(super) fn in_range(self) -> Self {
         Self {
             terms: self.terms.in_range(),

@@ -46,6 +46,10 @@ mod compression;
 mod offer;
 #[cfg(feature = "deflate")]
 mod pool;
+#[cfg(feature = "deflate")]
+mod receive;
+#[cfg(feature = "deflate")]
+mod send;
 
 #[cfg(feature = "deflate")]
 pub use compression::DeflateConfig;
@@ -53,3 +57,5 @@ pub use compression::{Agreed, Compression, Offer};
 pub use offer::{Parameters, RefusedExtension, Terms};
 #[cfg(feature = "deflate")]
 pub(super) use pool::Room;
+#[cfg(feature = "deflate")]
+pub(super) use receive::States;

@@ -34,7 +34,7 @@ pub(in super::super) struct Pool {
 }
 
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(in super::super) struct Shelf {
     used: usize,
     idle: usize,
     pub(super) inflaters: Vec<Box<Slot<Inflater>>>,
@@ -50,7 +50,7 @@ pub(in super::super) enum Memory {
 }
 
 /// What the shelf keeps.
-pub(super) trait Kept: Sized {
+pub(in super::super) trait Kept: Sized {
     /// What is to be known to make one.
     type Class: Copy;
     /// Whether it is only taken for moments.
@@ -68,7 +68,7 @@ pub(super) trait Kept: Sized {
 /// Something of the pool's, which goes back when it is dropped.
 pub(in super::super) struct Pooled<T: Kept>(Option<Box<Slot<T>>>);
 
-pub(super) struct Slot<T> {
+pub(in super::super) struct Slot<T> {
     item: T,
     memory: Memory,
     /// Whom it goes back to; nobody while it is on the shelf.
@@ -196,7 +196,7 @@ impl<T: Kept> Pooled<T> {
         self.0.as_mut().map(|slot| &mut slot.item)
     }
 
-    fn shared(&self) -> Option<&T> {
+    pub(super) fn shared(&self) -> Option<&T> {
         self.0.as_ref().map(|slot| &slot.item)
     }
 }
@@ -321,12 +321,6 @@ impl Room {
     pub(in super::super) fn fill(&mut self, count: usize) {
         if let Some(buffer) = self.item() {
             buffer.filled = buffer.filled.saturating_add(count).min(buffer.bytes.len());
-        }
-    }
-
-    pub(in super::super) fn clear(&mut self) {
-        if let Some(buffer) = self.item() {
-            buffer.filled = 0;
         }
     }
 }

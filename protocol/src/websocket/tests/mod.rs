@@ -1,6 +1,8 @@
 //! Conversations with the machine, as bytes in and events, bytes and deadlines out.
 
 mod closing;
+#[cfg(feature = "deflate")]
+mod deflated;
 mod negotiation;
 mod receiving;
 mod sending;

@@ -1,6 +1,6 @@
 //! What is sent, and what the caller is refused.
 
-use super::super::{SendError, frame};
+use super::super::{Message, Prepared, SendError};
 use super::*;
 
 const TEXT: MessageKind = MessageKind::Text;
@@ -52,14 +52,20 @@ fn a_client_s_payloads_of_every_length_around_its_mask_buffer_arrive() {
 #[test]
 fn row_prepared_messages_are_what_would_be_sent() {
     let (mut server, mut out) = (connection(Role::Server, Config::default()), Vec::new());
-    for (kind, payload) in [(TEXT, &b"shared"[..]), (BINARY, &vec![0xff; 70_000])] {
+    for message in [Message::Text("shared"), Message::Binary(&[0xff; 70_000])] {
         out.clear();
-        assert_eq!(server.may_send(), Ok(()));
-        server.send(kind, payload, &mut out).unwrap();
-        assert_eq!(frame::prepared(kind, payload), out);
-        let head = server.frame_head(kind, payload.len() as u64).unwrap();
-        assert_eq!([head.as_ref(), payload].concat(), out);
+        server.send(message.kind(), message.as_bytes(), &mut out).unwrap();
+        let prepared = Prepared::new(message);
+        assert_eq!(prepared.for_connection(&server).unwrap()[..], out);
+        assert_eq!(prepared.uncompressed()[..], out);
+        let head = server.frame_head(message.kind(), message.as_bytes().len() as u64).unwrap();
+        assert_eq!([head.as_ref(), message.as_bytes()].concat(), out);
     }
+    let prepared = Prepared::new(Message::Text("shared"));
+    server.send_part(TEXT, b"a", false, &mut out).unwrap();
+    assert_eq!(prepared.for_connection(&server), Err(SendError::MessageUnfinished));
+    let client = connection(Role::Client, Config::default());
+    assert_eq!(prepared.for_connection(&client), Err(SendError::MustMask));
 }
 
 #[test]
