@@ -1,5 +1,5 @@
 //! An echo server on mio: `echo-mio [--listen ADDRESS:PORT]`. Each request is answered with its body, each WebSocket message with
-//! itself.
+//! itself, compressed if the client can do that.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use keepwatch_mio::{Options, bind};
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
 use keepwatch_protocol::http1::RequestHead;
-use keepwatch_protocol::websocket::Message;
+use keepwatch_protocol::websocket::deflate::DeflateConfig;
+use keepwatch_protocol::websocket::{Compression, Message};
 use keepwatch_runtime::daemon;
 
 /// The largest body, and the largest message, in bytes.
@@ -39,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = HandlerConfig::default();
     config.http.limits.body_bytes = LARGEST;
     config.websocket.message_bytes = LARGEST;
+    config.websocket.compression = Compression::deflate(DeflateConfig::default());
     let server = HandlerServer::with_config(Echo, config);
 
     let (runtime, handle) = bind(Options::new([address()?]))?;

@@ -36,11 +36,11 @@ LACKS = {
     "ws client": {"unchosen subprotocol", "wait for the end"},
     "tungstenite client": {"unchosen subprotocol", "deflate"},
     "tungstenite server": {"deflate"},
-    "our machine client": {"close without a code", "deflate"},
-    "our mio client": {"close without a code", "fragments of the client", "pings of the client", "deflate"},
-    "our smol client": {"close without a code", "fragments of the client", "pings of the client", "deflate"},
-    "echo-mio server": {"told", "deflate"},
-    "echo-smol server": {"told", "deflate"},
+    "our machine client": {"close without a code"},
+    "our mio client": {"close without a code", "fragments of the client", "pings of the client"},
+    "our smol client": {"close without a code", "fragments of the client", "pings of the client"},
+    "echo-mio server": {"told"},
+    "echo-smol server": {"told"},
 }
 
 
@@ -373,9 +373,10 @@ def contents(side, ask):
         for message in messages:
             talk.echo(*message)
         for sent in check_wire(talk, messages):
-            for at in (3, 7):
+            # In a window of 9 bits few of the words are found again.
+            for at, share in {3: 1, 7: 0.1}.items():
                 message = sent[at]
-                assert message.compressed and len(message.payload) < 0.7 * len(message.content), f"{len(message.content)} as {len(message.payload)}"
+                assert message.compressed and len(message.payload) < share * len(message.content), f"{len(message.content)} as {len(message.payload)}"
 
 
 def takeover(side, ask):
