@@ -20,11 +20,11 @@ import traceback
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 
+from contents import SIZES, similar, text_of
 from servers import Server, end
 from wire import BINARY, CLOSE, PING, PONG, TEXT, Wire, eventually
 
 RANDOM = random.Random(6455)
-SIZES = (0, 1, 125, 126, 65_535, 65_536, 1 << 20)
 KINDS = {"text": TEXT, "binary": BINARY}
 
 # What an end has no way to do, or does not do, and so what is not asked of it.
@@ -172,12 +172,6 @@ class Talk:
         eventually(lambda: len(self.wire.control(answers, PONG)) >= len(payloads), "the pings are answered")
         assert self.wire.control(asked, PING) == payloads
         assert self.wire.control(answers, PONG) == payloads
-
-
-def text_of(size):
-    """Letters of one to four bytes."""
-    text = ("a\u00e9\u20ac\U0001d11e" * (size // 10 + 1)).encode()[:size].decode(errors="ignore").encode()
-    return text + b"." * (size - len(text))
 
 
 # ---- The list ----
@@ -330,12 +324,6 @@ OFFERS += [f"server_max_window_bits={bits};{';'.join(NO_TAKEOVER)}" for bits in 
 ASKED = [(offer, "") for offer in OFFERS]
 WANTED = [("client_max_window_bits", wish) for wish in OFFERS if "bits;" not in wish and not wish.endswith("bits")]
 WORDS = [RANDOM.randbytes(RANDOM.randrange(2, 9)).hex() for _ in range(400)]
-
-
-def similar(count):
-    """Messages as a watcher gets them."""
-    return [b'{"type":"put","key":"app/%d","revision":%d,"createRevision":3,"value":"the state of number %d, which is long"}'
-            % (n % 7, 1000 + n, n) for n in range(count)]
 
 
 def deflated(side, ask=("", "")):
