@@ -8,9 +8,10 @@
 //! | --- | --- | --- |
 //! | codecs | [`http1::HeadDecoder`], [`http1::chunked`]; [`websocket::frame`], [`mask`](websocket::mask), [`utf8`](websocket::utf8), [`handshake`](websocket::handshake); [`sse`] | who has a protocol machine already and needs a part |
 //! | machines | [`http1::ServerConnection`], [`http1::ClientConnection`], [`websocket::Connection`], [`long_poll::Hold`], [`timer::Wheel`] | who has an event loop with buffers of its own |
-//! | server | [`Server`], a whole server as one machine, and the [`Driver`] around it; [`handler`], the smallest way to a `Server` | who has sockets and wants to make the system calls, and nothing else |
+//! | server | [`Server`], a whole server as one machine, and the [`Driver`] around it; [`handler`], the smallest way to a `Server`, and to a client | who has sockets and wants to make the system calls, and nothing else |
 //!
-//! HTTP/1.1 and WebSocket are there in both roles; a [`Server`] is one of servers, and nothing here runs clients.
+//! HTTP/1.1 and WebSocket are there in both roles. A [`Server`] runs over connections, whoever made them: one that is a client of
+//! WebSockets is [`handler::WebSocketClient`].
 //!
 //! # Example
 //!

@@ -36,6 +36,7 @@ impl Notes {
         let text = String::from_utf8_lossy(message.as_bytes()).into_owned();
         match text.as_str() {
             "push" => socket.wake_after(Duration::from_secs(1)),
+            "push later" => socket.wake_after(Duration::from_secs(28)),
             "stop" => socket.wake_at(keepwatch_protocol::Instant::NEVER),
             "bye" => socket.close(CloseCode::NORMAL, "as you say").unwrap(),
             _ => {}
@@ -253,9 +254,9 @@ fn a_reader_that_stops_is_not_pushed_to_and_not_taken_for_gone() {
         .server(format!("{SWITCHED}\r\n"))
         .with(|sim, client| {
             client.read_limit(0);
-            client.send(masked(0x81, b"push"));
-            // Longer than a ping and its answer would take, and shorter than a stalled write may.
-            sim.advance(Duration::from_secs(55)).unwrap();
+            // A ping goes before that, and its answer would be due before the reader goes on.
+            client.send(masked(0x81, b"push later"));
+            sim.advance(Duration::from_secs(60)).unwrap();
             let woken = sim.server_mut().handler().0.told.iter().filter(|told| *told == "woken").count();
             assert_eq!(woken, 1);
             client.read_limit(usize::MAX);
@@ -474,6 +475,18 @@ fn of_a_long_refusal_only_the_start_is_kept() {
 }
 
 #[test]
+fn a_refusal_that_is_cut_off_is_still_one() {
+    let cut = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\nwho";
+    let refused = (vec!["refused 401 who".to_owned()], vec![]);
+    assert_eq!(Asking::new(to_root()).server_says(cut).server_ends().told(), refused);
+    assert_eq!(Asking::new(to_root()).server_says(cut).wait(Duration::from_secs(11)).told(), refused);
+    let mut broken = Asking::new(to_root()).server_says(cut);
+    broken.server.reset();
+    broken.sim.run().unwrap();
+    assert_eq!(broken.told(), refused);
+}
+
+#[test]
 fn a_handshake_that_fails_is_told_once() {
     let asking = Asking::new(to_root());
     let answer = asking.agree("Sec-WebSocket-Protocol: unasked\r\n");
@@ -534,4 +547,67 @@ fn a_client_that_drains_says_farewell_and_gives_up_what_was_not_answered() {
     let (told, errors) = asking.told();
     assert_eq!(told, ["opened -", "failed", "failed", "closed 0 \"\" cut"]);
     assert_eq!(errors, [SocketError::Lost, SocketError::Expired(Expired::CloseMissing)]);
+}
+
+/// A client that says something and then farewell.
+struct Speaks(Vec<String>);
+
+impl ClientHandler for Speaks {
+    fn opened(&mut self, socket: &mut Socket<'_>) {
+        socket.send(Message::Text(&"so ".repeat(5000))).unwrap();
+        socket.close(CloseCode::NORMAL, "that was it").unwrap();
+    }
+
+    fn closed(&mut self, _: ConnectionId, close: Close<'_>) {
+        self.0.push(format!("closed {}", close.clean));
+    }
+}
+
+/// A client and a server of handlers, each in a simulation of its own: what the one sends is carried to the other. Returns what
+/// both were told, and how many bytes went up.
+fn talk(server: HandlerConfig, client: WebSocketClientConfig) -> (Vec<String>, Vec<String>, usize) {
+    let mut served = Sim::new(HandlerServer::with_config(AsServer(Notes::default()), server));
+    let mut asking = Sim::new(WebSocketClient::new(Speaks(vec![]), client, [7; 32]).unwrap());
+    let (to_server, to_client) = (served.connect(), asking.connect());
+    let mut carried = 0;
+    loop {
+        asking.run().unwrap();
+        let up = to_client.receive();
+        carried += up.len();
+        to_server.send(&up);
+        served.run().unwrap();
+        let down = to_server.receive();
+        to_client.send(&down);
+        if up.is_empty() && down.is_empty() {
+            break;
+        }
+    }
+    to_client.shutdown_write();
+    asking.run().unwrap();
+    let told = std::mem::take(&mut served.server_mut().handler().0.told);
+    (told, std::mem::take(&mut asking.server_mut().handler().0), carried)
+}
+
+#[test]
+fn a_client_and_a_server_of_handlers_understand_each_other() {
+    let config = HandlerConfig { protocols: vec!["b"], ..HandlerConfig::default() };
+    let client = WebSocketClientConfig { protocols: vec!["a", "b"], ..to_root() };
+    let (server, client, bytes) = talk(config, client);
+    assert_eq!(server, ["opened b", &"so ".repeat(5000), "closed 1000 \"that was it\" clean"]);
+    assert_eq!(client, ["closed true"]);
+    assert!(bytes > 15_000);
+}
+
+#[cfg(feature = "deflate")]
+#[test]
+fn they_compress_where_both_are_told_to() {
+    use keepwatch_protocol::websocket::{Compression, deflate::DeflateConfig};
+
+    let (mut config, mut client) = (HandlerConfig::default(), to_root());
+    config.websocket.compression = Compression::deflate(DeflateConfig::default());
+    client.websocket.compression = Compression::deflate(DeflateConfig::default());
+    let (server, client, bytes) = talk(config, client);
+    assert_eq!(server, ["opened -", &"so ".repeat(5000), "closed 1000 \"that was it\" clean"]);
+    assert_eq!(client, ["closed true"]);
+    assert!(bytes < 1000, "{bytes}");
 }

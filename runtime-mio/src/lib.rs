@@ -51,6 +51,10 @@ const fn token_below(index: usize) -> Token {
 ///
 /// This is [`bind`] and [`Runtime::run`] with [`Options::connect`]; they have a [`Handle`] to stop it early.
 ///
+/// While more than [`output_mark`](keepwatch_protocol::DriverConfig::output_mark) waits to be written on a connection, nothing is
+/// read from it. Where both sides do that, and both send more than everything between them holds, neither goes on: a client of
+/// large messages to a server that answers before it has read them to their end needs a mark above what it sends at once.
+///
 /// # Errors
 ///
 /// An address cannot be connected to, or not within [`Options::connect_timeout`]: the error says which, and everything is

@@ -7,6 +7,8 @@ use keepwatch_protocol::Server;
 
 #[path = "../../protocol/examples/echo/machine.rs"]
 mod machine;
+#[path = "../../runtime/examples-support/numbers.rs"]
+mod numbers;
 #[macro_use]
 #[path = "../../runtime/tests-support/sockets.rs"]
 mod support;
@@ -20,8 +22,8 @@ impl support::Runs for Mio {
         keepwatch_mio::bind(options)
     }
 
-    fn serve(runtime: Runtime, server: impl Server) -> io::Result<()> {
-        runtime.serve(server)
+    fn run<S: Server>(runtime: Runtime, server: S) -> io::Result<S> {
+        runtime.run(server)
     }
 }
 

@@ -4,10 +4,12 @@ use std::io::{self, Read, Write};
 use std::pin::pin;
 
 use keepwatch_protocol::{Closed, Server};
-use keepwatch_smol::{Handle, Options, Runtime, bind};
+use keepwatch_smol::{Handle, Options, Runtime, bind, connect};
 
 #[path = "../../protocol/examples/echo/machine.rs"]
 mod machine;
+#[path = "../../runtime/examples-support/numbers.rs"]
+mod numbers;
 #[macro_use]
 #[path = "../../runtime/tests-support/sockets.rs"]
 mod support;
@@ -21,8 +23,8 @@ impl support::Runs for Smol {
         bind(options)
     }
 
-    fn serve(runtime: Runtime, server: impl Server) -> io::Result<()> {
-        smol::block_on(runtime.serve(server))
+    fn run<S: Server>(runtime: Runtime, server: S) -> io::Result<S> {
+        smol::block_on(runtime.run(server))
     }
 }
 
@@ -47,6 +49,20 @@ fn dropping_the_future_closes_everything() {
     assert_eq!(client.join().unwrap(), 0);
     assert!(std::net::TcpStream::connect(address).is_err());
     assert_eq!(closed.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected), "the server is gone");
+}
+
+#[test]
+fn a_client_and_its_server_share_a_thread() {
+    let (runtime, handle) = bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
+    let client = support::client(support::Heard::saying(vec![b"hi".to_vec()]));
+    let talk = async {
+        let talked = connect([handle.local_addresses()[0]], Options::default(), client).await;
+        handle.shutdown(support::PATIENCE);
+        talked.unwrap().into_handler()
+    };
+    let (served, heard) = smol::block_on(smol::future::zip(runtime.serve(machine::Echo::new()), talk));
+    served.unwrap();
+    assert_eq!((heard.messages, heard.clean), (vec![b"hi".to_vec()], vec![true]));
 }
 
 #[test]

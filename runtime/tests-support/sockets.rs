@@ -4,13 +4,20 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use keepwatch_protocol::handler::{
+    ClientHandler, Handler, HandlerServer, Request, Socket, SocketError, WebSocketClient,
+    WebSocketClientConfig,
+};
+use keepwatch_protocol::http1::StatusCode;
+use keepwatch_protocol::http1::client::Response;
+use keepwatch_protocol::websocket::{Close, CloseCode, Message};
 use keepwatch_protocol::{
     Admission, After, Closed, ConnectionId, Input, Instant, Now, Peer, SendQueue, Server, Sink,
 };
@@ -20,7 +27,11 @@ use keepwatch_runtime::{Handle, Options};
 pub(crate) trait Runs {
     type Runtime: Send + 'static;
     fn bind(options: Options) -> io::Result<(Self::Runtime, Handle)>;
-    fn serve(runtime: Self::Runtime, server: impl Server) -> io::Result<()>;
+    fn run<S: Server>(runtime: Self::Runtime, server: S) -> io::Result<S>;
+
+    fn serve(runtime: Self::Runtime, server: impl Server) -> io::Result<()> {
+        Self::run(runtime, server).map(drop)
+    }
 }
 
 /// A server on a thread of its own. Dropped, it is aborted, and must then end well.
@@ -482,6 +493,174 @@ pub(crate) fn serve_with_few_descriptors<R: Runs>() {
     R::serve(runtime, Echo::new().0).unwrap();
 }
 
+/// What a client is told: what was said, and how it ended.
+#[derive(Default)]
+pub(crate) struct Heard {
+    /// Sent when it opens.
+    say: Vec<Vec<u8>>,
+    /// Farewell is said after so many messages.
+    until: usize,
+    /// Told when one opens.
+    opened: Option<Sender<()>>,
+    pub(crate) messages: Vec<Vec<u8>>,
+    refused: Option<(u16, Vec<u8>)>,
+    failed: Vec<SocketError>,
+    pub(crate) clean: Vec<bool>,
+}
+
+impl Heard {
+    pub(crate) fn saying(say: Vec<Vec<u8>>) -> Self {
+        Self { until: say.len(), say, ..Self::default() }
+    }
+
+    fn waiting_for(until: usize) -> Self {
+        Self { until, ..Self::default() }
+    }
+}
+
+impl ClientHandler for Heard {
+    fn opened(&mut self, socket: &mut Socket<'_>) {
+        if let Some(opened) = &self.opened {
+            opened.send(()).unwrap();
+        }
+        for message in &self.say {
+            socket.send(Message::Binary(message)).unwrap();
+        }
+    }
+
+    fn message(&mut self, message: Message<'_>, socket: &mut Socket<'_>) {
+        self.messages.push(message.as_bytes().to_vec());
+        if self.messages.len() == self.until {
+            socket.close(CloseCode::NORMAL, "").unwrap();
+        }
+    }
+
+    fn refused(&mut self, _: ConnectionId, head: &Response<'_>, body: &[u8]) {
+        self.refused = Some((head.code(), body.to_vec()));
+    }
+
+    fn failed(&mut self, _: ConnectionId, error: SocketError) {
+        self.failed.push(error);
+    }
+
+    fn closed(&mut self, _: ConnectionId, close: Close<'_>) {
+        self.clean.push(close.clean);
+    }
+}
+
+pub(crate) fn client(handler: Heard) -> WebSocketClient<Heard> {
+    WebSocketClient::new(handler, WebSocketClientConfig::new("localhost", "/"), [7; 32]).unwrap()
+}
+
+/// Runs a client over connections to these addresses until they are gone.
+fn talk<R: Runs>(addresses: &[SocketAddr], handler: Heard) -> io::Result<Heard> {
+    Ok(try_to_connect::<R, _>(addresses, client(handler), PATIENCE)?.into_handler())
+}
+
+fn try_to_connect<R: Runs, S: Server>(
+    addresses: &[SocketAddr],
+    server: S,
+    connect_timeout: Duration,
+) -> io::Result<S> {
+    let mut options = Options { connect: addresses.to_vec(), connect_timeout, ..Options::default() };
+    // The server answers before it has read a message to its end, and reads no more until that is taken.
+    options.driver.output_mark = 4 << 20;
+    let (runtime, _handle) = R::bind(options)?;
+    R::run(runtime, server)
+}
+
+/// Messages come back, small and larger than all buffers, and both sides say farewell.
+pub(crate) fn a_client_talks_and_says_farewell<R: Runs>(echo: impl Server + Send + 'static) {
+    let running = Running::start::<R>(echo);
+    let say = vec![b"a".to_vec(), vec![], vec![7; 1 << 20], b"z".to_vec()];
+    let heard = talk::<R>(&[running.address()], Heard::saying(say.clone())).unwrap();
+    // A message that the server gave back in parts is one.
+    assert!(heard.messages == say, "{:?}", heard.messages.iter().map(Vec::len).collect::<Vec<_>>());
+    assert_eq!((heard.clean, heard.failed.len()), (vec![true], 0));
+}
+
+pub(crate) fn a_client_hears_why_it_was_refused<R: Runs>() {
+    let running = Running::start::<R>(HandlerServer::new(NoSockets));
+    let heard = talk::<R>(&[running.address()], Heard::default()).unwrap();
+    assert_eq!(heard.refused, Some((404, b"no sockets here".to_vec())));
+    assert_eq!((heard.clean.len(), heard.failed.len()), (0, 0));
+}
+
+struct NoSockets;
+
+impl Handler for NoSockets {
+    fn request(&mut self, _: Request<'_>) -> keepwatch_protocol::handler::Response {
+        keepwatch_protocol::handler::Response::new(StatusCode::NOT_FOUND).with_body("no sockets here")
+    }
+}
+
+pub(crate) fn a_refused_connection_is_an_error<R: Runs>() {
+    let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap(); // nobody listens any more
+    let error = talk::<R>(&[free], Heard::default()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert!(error.to_string().contains(&free.to_string()), "{error}");
+}
+
+/// One whose queue of connections is full answers to no more of them.
+pub(crate) fn a_connection_that_is_not_made_in_time_is_an_error<R: Runs>() {
+    if !cfg!(target_os = "linux") {
+        return; // others refuse instead, or have longer queues
+    }
+    let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    full.listen(0).unwrap();
+    let address = full.local_addr().unwrap().as_socket().unwrap();
+    let _fills_it = TcpStream::connect(address).unwrap();
+    let error =
+        try_to_connect::<R, _>(&[address], Echo::new().0, Duration::from_millis(50)).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+}
+
+pub(crate) fn connecting_nowhere_is_an_error<R: Runs>() {
+    let error = try_to_connect::<R, _>(&[], Echo::new().0, PATIENCE).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+}
+
+pub(crate) fn one_runtime_listens_and_connects<R: Runs>() {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let far = TcpListener::bind(any).unwrap();
+    let options = Options { connect: vec![far.local_addr().unwrap()], ..Options::new([any]) };
+    let (runtime, handle) = R::bind(options).unwrap();
+    let mut running = Running { handle, thread: Some(spawn(move || R::serve(runtime, Echo::new().0))) };
+    let mut came = held(&running);
+    let (mut made, _) = far.accept().unwrap();
+    for peer in [&mut made, &mut came] {
+        peer.write_all(b"?").unwrap();
+        peer.read_exact(&mut [0]).unwrap();
+    }
+    drop((made, came));
+    drop(held(&running)); // it goes on without those that it made
+    running.handle.shutdown(PATIENCE);
+    running.join();
+}
+
+/// One that has three connections, and would keep them for ever.
+pub(crate) fn a_client_can_be_stopped<R: Runs>(echo: impl Server + Send + 'static) {
+    let running = Running::start::<R>(echo);
+    let (opened, all_open) = mpsc::channel();
+    let client = client(Heard { opened: Some(opened), ..Heard::default() });
+    let options = Options { connect: vec![running.address(); 3], ..Options::default() };
+    let (runtime, handle) = R::bind(options).unwrap();
+    let talking = spawn(move || R::run(runtime, client).unwrap().into_handler());
+    (0..3).for_each(|_| all_open.recv_timeout(PATIENCE).unwrap());
+    handle.shutdown(PATIENCE);
+    assert_eq!(talking.join().unwrap().clean, [true; 3]);
+}
+
+/// By time, on each connection from its own start.
+pub(crate) fn numbers_are_pushed<R: Runs>(numbers: impl Server + Send + 'static) {
+    let running = Running::start::<R>(numbers);
+    let heard = talk::<R>(&[running.address()], Heard { until: 3, ..Heard::saying(vec![b"echo".to_vec()]) });
+    assert_eq!(heard.unwrap().messages, [&b"echo"[..], b"1", b"2"]);
+    let heard = talk::<R>(&[running.address()], Heard::waiting_for(1)).unwrap();
+    assert_eq!((heard.messages, heard.clean), (vec![b"1".to_vec()], vec![true]));
+}
+
 #[allow(clippy::disallowed_methods, reason = "a client waits to see that nothing happens")]
 fn pause(millis: u64) {
     thread::sleep(Duration::from_millis(millis));
@@ -503,6 +682,22 @@ macro_rules! suite {
         #[test]
         fn large_content_streams_back() {
             support::large_content_streams_back::<$runs>(machine::Echo::new());
+        }
+
+        #[test]
+        fn a_client_talks_and_says_farewell() {
+            support::a_client_talks_and_says_farewell::<$runs>(machine::Echo::new());
+        }
+
+        #[test]
+        fn a_client_can_be_stopped() {
+            support::a_client_can_be_stopped::<$runs>(machine::Echo::new());
+        }
+
+        #[test]
+        fn numbers_are_pushed() {
+            use keepwatch_protocol::handler::HandlerServer;
+            support::numbers_are_pushed::<$runs>(HandlerServer::new(numbers::Numbers::default()));
         }
 
         #[test]
@@ -528,6 +723,11 @@ macro_rules! suite {
             a_deadline_fires
             every_address_is_served
             running_out_of_descriptors_is_survived
+            a_client_hears_why_it_was_refused
+            a_refused_connection_is_an_error
+            a_connection_that_is_not_made_in_time_is_an_error
+            connecting_nowhere_is_an_error
+            one_runtime_listens_and_connects
         }
     };
 }

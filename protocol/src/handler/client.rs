@@ -36,8 +36,8 @@ pub trait ClientHandler {
         let _ = socket;
     }
 
-    /// The server answered something else than a WebSocket: a redirect, 401, 404 and so on, with the whole body, or the first
-    /// [`refusal_bytes`](WebSocketClientConfig::refusal_bytes) of it. The connection is closed.
+    /// The server answered something else than a WebSocket: a redirect, 401, 404 and so on. The body is whole, unless it has more
+    /// than [`refusal_bytes`](WebSocketClientConfig::refusal_bytes) or did not come to its end. The connection is closed.
     fn refused(&mut self, id: ConnectionId, head: &Response<'_>, body: &[u8]) {
         let _ = (id, head, body);
     }
@@ -248,8 +248,7 @@ impl<H: ClientHandler> Server for WebSocketClient<H> {
             Stage::Made => stage.ask(settings, entropy, out, now),
             Stage::Asked(asked) => match asked.handshake.on_deadline(now) {
                 Some(error) => {
-                    *stage = Stage::Over;
-                    handler.failed(id, SocketError::Handshake(error));
+                    stage.give_up(SocketError::Handshake(error), handler, id);
                     After::Abort
                 }
                 None => After::Open,
@@ -281,9 +280,9 @@ impl<H: ClientHandler> Server for WebSocketClient<H> {
 
     fn closed(&mut self, id: ConnectionId, _: Closed, _: Now) {
         match self.connections.remove(id) {
-            Some(Stage::Made | Stage::Asked(_)) => self.handler.failed(id, SocketError::Lost),
             Some(Stage::Open(mut session)) => session.gone(&mut AsEvents(&mut self.handler), id),
-            Some(Stage::Over) | None => {}
+            Some(mut stage) => stage.give_up(SocketError::Lost, &mut self.handler, id),
+            None => {}
         }
     }
 }
@@ -325,20 +324,27 @@ impl Stage {
                     let room = config.refusal_bytes.saturating_sub(body.len());
                     body.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
                     if bytes.len() > room {
-                        break None;
+                        break SocketError::Lost; // by us: the answer says more
                     }
                 }
-                Ok(Answer::End) => break None,
-                Err(error) => break Some(SocketError::Handshake(error)),
+                Ok(Answer::End) => break SocketError::Lost,
+                Err(error) => break SocketError::Handshake(error),
             }
         };
-        match (error, asked.refusal.take()) {
-            (Some(error), _) => handler.failed(id, error),
-            (None, Some((head, body))) => handler.refused(id, &head.as_response(), &body),
-            (None, None) => {}
-        }
-        *self = Self::Over;
+        self.give_up(error, handler, id);
         None
+    }
+
+    /// This becomes no WebSocket: the handler is told what was answered instead, or else the error.
+    fn give_up(&mut self, error: SocketError, handler: &mut impl ClientHandler, id: ConnectionId) {
+        match core::mem::replace(self, Self::Over) {
+            Self::Asked(asked) => match asked.refusal {
+                Some((head, body)) => handler.refused(id, &head.as_response(), &body),
+                None => handler.failed(id, error),
+            },
+            Self::Made => handler.failed(id, error),
+            Self::Open(_) | Self::Over => {}
+        }
     }
 }
 

@@ -69,7 +69,8 @@ pub trait Handler {
 
     /// A request asks for a WebSocket. If this says yes, the answer is 101, or what is wrong with the handshake; 403 if
     /// [`HandlerConfig::origins`] does not let pages of its `Origin` do that. If not, it is a [`request`](Handler::request) like
-    /// any other. Default: no.
+    /// any other. Where the answer is 101, [`opened`](Handler::opened) is the handler's next call: what of the head it needs to
+    /// know then can wait in the handler. Default: no.
     fn accepts_websocket(&mut self, head: &RequestHead<'_>) -> bool {
         let _ = head;
         false

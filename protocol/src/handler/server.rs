@@ -319,3 +319,13 @@ impl<H: Handler> Events for AsEvents<'_, H> {
         self.0.closed(id, close);
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod size {
+    use super::Speaks;
+
+    #[test]
+    fn a_connection_takes_128_bytes() {
+        assert_eq!(size_of::<Speaks>(), 128);
+    }
+}
