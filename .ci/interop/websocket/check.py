@@ -199,8 +199,8 @@ def sizes(side, size):
 def planes(side, _):
     with Talk(side) as talk:
         for plane in range(17):
-            points = [plane * 0x10000 + low for low in (0, 1, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFEFF, 0xFFFD, 0xFFFE, 0xFFFF)]
-            talk.echo("text", "".join(map(chr, points)).encode())
+            lows = (0, 1, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFEFF, 0xFFFD, 0xFFFE, 0xFFFF)
+            talk.echo("text", "".join(chr(plane * 0x10000 + low) for low in lows).encode())
         talk.echo("text", "\ufeffwith a mark in front".encode())
 
 
@@ -251,9 +251,10 @@ def fragments_of_the_server(side, _):
 
 
 REASONS = [(1000, ""), (1000, "done"), (1001, "going away"), (3000, "\u20ac" * 41), (4999, "r" * 123)]
+CLOSES = [(code, len(reason.encode()), reason) for code, reason in REASONS]
 
 
-@check("the client closes with {0[0]} and a reason of {0[1]} bytes", each=[(code, len(reason.encode()), reason) for code, reason in REASONS])
+@check("the client closes with {0[0]} and a reason of {0[1]} bytes", each=CLOSES)
 def client_closes(side, how):
     with Talk(side) as talk:
         talk.echo("text", b"before")
@@ -266,7 +267,7 @@ def client_closes_without(side, _):
         talk.close(None, "")
 
 
-@check("the server closes with {0[0]} and a reason of {0[1]} bytes", "told", each=[(code, len(reason.encode()), reason) for code, reason in REASONS])
+@check("the server closes with {0[0]} and a reason of {0[1]} bytes", "told", each=CLOSES)
 def server_closes(side, how):
     code, _, reason = how
     with Talk(side) as talk:

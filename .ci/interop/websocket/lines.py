@@ -15,6 +15,7 @@ and say
     text HEX | binary HEX            a message came (a client)
     closed CODE HEX                  the end, with what the peer said as far as the library tells; `closed 1006 ` if it said nothing
     failed WHY                       in place of `open`
+    broken WHY | refused WHY         ours: what came was malformed, or too late; what it was told could not be done
 """
 
 import asyncio

@@ -85,7 +85,8 @@ async def server():
     extensions = [ServerPerMessageDeflateFactory(**parameters(options["deflate"]))] if "deflate" in options else None
     protocols = [options["protocol"]] if "protocol" in options else None
     choose = None if protocols else lambda *_: None  # it would refuse who offers only what it does not know
-    async with serve(serves, "127.0.0.1", 0, extensions=extensions, subprotocols=protocols, select_subprotocol=choose, **LIMITS) as listening:
+    options = {"extensions": extensions, "subprotocols": protocols, "select_subprotocol": choose, **LIMITS}
+    async with serve(serves, "127.0.0.1", 0, **options) as listening:
         say(f"listening on http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
         async for word, rest in commands():
             await told(current, word, rest)

@@ -67,7 +67,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const [word, ...rest] = line.split(" ");
   if (word === "open") {
     const options = fields(rest.slice(1));
-    current = new WebSocket(rest[0], options.protocols?.split(",") ?? [], { maxPayload, perMessageDeflate: "deflate" in options && deflate(options.deflate) });
+    const perMessageDeflate = "deflate" in options && deflate(options.deflate);
+    current = new WebSocket(rest[0], options.protocols?.split(",") ?? [], { maxPayload, perMessageDeflate });
     hear(current, (message, binary) => say(binary ? "binary" : "text", message.toString("hex")));
   } else told(current, word, rest);
 }

@@ -131,7 +131,10 @@ impl Client {
                 }
                 Ok(Event::Ping(_) | Event::Pong(_)) => {}
                 Ok(Event::Closed(close)) => say_closed(&close),
-                Err(error) => return Ok(say(&format!("broken {error}"))),
+                Err(error) => {
+                    say(&format!("broken {error}"));
+                    return Ok(());
+                }
             }
         }
     }

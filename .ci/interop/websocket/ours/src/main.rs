@@ -1,6 +1,7 @@
 //! Our WebSocket clients, as told by `../lines.py`: `websocket-client machine | mio | smol`.
 //!
 //! `machine` is the handshake's machine and then the connection's, over a blocking socket; the others are a handler on a runtime.
+#![expect(clippy::disallowed_methods, reason = "a program has threads and a clock")]
 
 mod handler;
 mod lines;
