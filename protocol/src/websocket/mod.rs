@@ -98,6 +98,7 @@ pub enum Role {
 
 impl Role {
     /// The peer's.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::Server => Self::Client,

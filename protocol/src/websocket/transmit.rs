@@ -255,21 +255,6 @@ impl Connection {
     }
 }
 
-/// Without the codec nothing is agreed to, so nothing is compressed.
-#[cfg(not(feature = "deflate"))]
-#[expect(clippy::unused_self, reason = "they stand in for those of the codec")]
-impl Connection {
-    fn put_deflated(&mut self, _: MessageKind, _: &[u8], _: &mut impl Sink) -> bool {
-        false
-    }
-
-    fn begin_deflated(&mut self) -> bool {
-        false
-    }
-
-    fn put_deflated_part(&mut self, _: bool, _: Opcode, _: &[u8], _: &mut impl Sink) {}
-}
-
 /// Masking keys from a seed: `SplitMix64`, of which each key is half a step's output.
 ///
 /// A key keeps bytes that a script chose from being on the wire as they were chosen (RFC 6455 section 10.3). The script

@@ -43,6 +43,8 @@
 #[cfg(feature = "deflate")]
 mod codec;
 mod compression;
+#[cfg(not(feature = "deflate"))]
+mod off;
 mod offer;
 #[cfg(feature = "deflate")]
 mod pool;
@@ -55,7 +57,14 @@ mod send;
 pub use compression::DeflateConfig;
 pub use compression::{Agreed, Compression, Offer};
 pub use offer::{Parameters, RefusedExtension, Terms};
+
+#[cfg(not(feature = "deflate"))]
+pub(super) use off::States;
+#[cfg(not(feature = "deflate"))]
+use off::{Pool, Reservation};
 #[cfg(feature = "deflate")]
 pub(super) use pool::Room;
+#[cfg(feature = "deflate")]
+use pool::{Pool, Reservation};
 #[cfg(feature = "deflate")]
 pub(super) use receive::States;

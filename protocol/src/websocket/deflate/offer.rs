@@ -120,7 +120,7 @@ impl Terms {
         Parameters::new(no_takeover, (server, client)).map(Some).ok_or(RefusedExtension::Window)
     }
 
-    fn accept_offer(&self, offer: &Asked) -> Option<(Parameters, String)> {
+    fn accept_offer(self, offer: &Asked) -> Option<(Parameters, String)> {
         let server = match offer.server_max_window_bits {
             Bits::None => self.send_window_bits,
             Bits::Bare => return None,
