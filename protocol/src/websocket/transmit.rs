@@ -61,7 +61,7 @@ impl Connection {
 
     /// Sends a part of a message that is not known whole: a fragment (RFC 6455 section 5.4). The first call begins a
     /// message, the one with `last` ends it; other messages cannot go out between them, pings and pongs can. Text may be
-    /// cut inside a code point.
+    /// cut inside a code point. Where messages are compressed, each part can be inflated when it arrives.
     ///
     /// # Errors
     ///

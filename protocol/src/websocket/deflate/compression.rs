@@ -21,13 +21,17 @@ pub struct Compression {
 pub struct DeflateConfig {
     /// What is agreed to with the peers. Default: the largest windows, and context takeover both ways.
     pub terms: Terms,
-    /// From 1 (quick) to 9 (small). Default 1: see `docs/benchmarks.md`. What is beyond becomes the nearest, here and below.
+    /// From 1 (quick) to 9 (small). What is beyond becomes the nearest, here and below. Default 1: of JSON events of 1 KiB it
+    /// leaves 34 % (21 % with takeover), where 6 leaves 27 % (16 %) and takes three times as long or more.
     pub level: u8,
-    /// How much memory a compressor takes beside its window, from 1 to 9. Default 5.
+    /// How much memory a compressor takes for symbols that wait for their block, from 1 (1 KiB) to 9 (224 KiB). Default 5
+    /// (14 KiB): more gains nothing that can be measured.
     pub memory_level: u8,
-    /// Messages of fewer bytes are sent as they are. Default 512: alone, what is shorter gains less than it costs.
+    /// Messages of fewer bytes are sent as they are. Default 512: alone, what is shorter gains little, and to make a compressor
+    /// ready takes longer than to compress it.
     pub threshold: usize,
-    /// The same for connections with context takeover, where short messages gain as well. Default 64.
+    /// The same for connections with context takeover. Default 64: there nothing has to be made ready, and short messages are
+    /// like those before.
     pub takeover_threshold: usize,
     /// The most bytes of all states and buffers together. Default 64 MiB. A sixteenth of it (and at least 32 KiB) is kept for
     /// buffers, which are needed for moments only.

@@ -30,8 +30,9 @@ const WINDOW_BITS: core::ops::RangeInclusive<u8> = 9..=15;
 pub struct Terms {
     /// The largest window for what is sent, 9 to 15 bits; what is beyond becomes the nearest.
     pub send_window_bits: u8,
-    /// The largest window for what is received, 9 to 15 bits. It is asked for; a client that cannot limit its window is
-    /// served all the same.
+    /// The largest window for what is received, 9 to 15 bits. It spares the peer's memory: an inflater of ours takes the same
+    /// with any. So a client that cannot limit its window is served all the same, and a larger one than agreed to is no
+    /// error.
     pub receive_window_bits: u8,
     /// Whether what is sent may refer to the messages before (context takeover): smaller messages, and a compressor that
     /// stays with the connection.

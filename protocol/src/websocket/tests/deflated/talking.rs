@@ -143,4 +143,39 @@ proptest! {
         let whole = play(start, [&stream[..]]);
         prop_assert_eq!(play(start, stream.chunks(size)), whole);
     }
+
+    #[test]
+    fn any_frames_lead_to_the_same_whatever_the_pieces(
+        frames in prop::collection::vec(
+            (prop::bool::weighted(0.7), 0u8..16, prop::bool::weighted(0.3), prop::collection::vec(any::<u8>(), 0..8)),
+            0..8,
+        ),
+        hello in prop::collection::vec(1usize..8, 1..8),
+        size in 1usize..20,
+        client: bool,
+    ) {
+        let role = if client { Role::Client } else { Role::Server };
+        // A message that is in order, in fragments, in front: so that what follows finds a context.
+        let mut stream = deflated(role, MORE, Opcode::Text, b"");
+        let mut rest = HELLO;
+        for size in hello {
+            let (part, after) = rest.split_at(size.min(rest.len()));
+            stream.extend(frame(role, MORE, Opcode::Continuation, part));
+            stream.extend(frame(role, FIN, Opcode::Pong, b""));
+            rest = after;
+        }
+        stream.extend(frame(role, FIN, Opcode::Continuation, rest));
+        for (fin, opcode, rsv1, payload) in frames {
+            if let Some(opcode) = Opcode::from_bits(opcode) {
+                let mut bytes = frame(role, fin, opcode, &payload);
+                bytes[0] |= u8::from(rsv1) << 6;
+                stream.extend(bytes);
+            }
+        }
+        let config = Config { message_bytes: 100, empty_fragments: 10, ..Config::default() };
+        let start = || deflating_with(role, Compression::deflate(eager()), config.clone());
+        let whole = play(start, [&stream[..]]);
+        prop_assert_eq!(whole.items.iter().find(|item| matches!(item, Item::Text(_))), Some(&Item::Text("Hello".into())));
+        prop_assert_eq!(play(start, stream.chunks(size)), whole);
+    }
 }
