@@ -23,11 +23,11 @@ pub enum RecvError {
     /// Text that is not UTF-8 (section 8.1).
     InvalidText,
     /// A compressed message that does not inflate, or does not end where a message must (RFC 7692 section 7.2.2). The RFC
-    /// names no code for it. It is answered with 1007, data that is not what it says, as `ws` and Autobahn do: no frame
-    /// broke the protocol.
+    /// names no code for it. It is answered with 1007, data that is not what its kind says, as `ws` for Node does: the
+    /// frames around it are in order, so it is not 1002.
     InvalidDeflate,
-    /// A compressed message, and no memory to inflate it in: the budget of [`deflate`](super::deflate) is used up. Only without context
-    /// takeover, for which memory is set aside.
+    /// A compressed message, and no memory to inflate it in: the budget of [`deflate`](super::deflate) is used up. With context
+    /// takeover memory for the inflater was set aside; then it is about the buffers, of which the caller holds too many.
     NoMemory,
     /// A Close frame of one byte: half a code (section 5.5.1).
     CloseTooShort,

@@ -11,6 +11,37 @@ fn budget(budget: usize) -> Compression {
 }
 
 #[test]
+fn all_of_it_goes_from_thread_to_thread() {
+    fn shared<T: Send + Sync>() {}
+    shared::<(Compression, Config, Connection, Prepared, Event<'_>)>();
+}
+
+#[test]
+fn threads_share_one_budget() {
+    let compression = Compression::deflate(DeflateConfig { budget: 1 << 20, ..eager() });
+    let text = "a text that many send at a time; ".repeat(10);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for index in 0..50 {
+                    let mut sender = deflating_with(Role::Server, compression.clone(), Config::default());
+                    let mut peer = Caller::new(deflating(Role::Client, eager()));
+                    peer.connection.deflate = sender.deflate();
+                    let mut out = Vec::new();
+                    for last in [index % 2 == 0, true] {
+                        sender.send_part(TEXT, text.as_bytes(), last, &mut out).unwrap();
+                    }
+                    peer.offer(&out, false, Now::default());
+                    assert_eq!((peer.seen.error, peer.seen.unfinished), (None, None));
+                    assert!(compression.memory() <= 1 << 20);
+                }
+            });
+        }
+    });
+    assert_eq!(compression.used(), 0);
+}
+
+#[test]
 fn an_idle_connection_without_takeover_holds_nothing() {
     let compression = budget(64 << 20);
     let all: Vec<Connection> =
@@ -194,29 +225,42 @@ fn messages_under_way_never_take_more_than_the_budget() {
 }
 
 #[test]
-fn a_message_that_has_begun_goes_on_compressed_without_a_buffer() {
-    // Room for a state, and then for nothing.
-    let compression = budget(400 << 10);
+fn without_buffers_messages_go_uncompressed_and_those_under_way_in_small_frames() {
+    // Room for both connections, and for four buffers.
+    let compression = Compression::deflate(DeflateConfig { budget: 450 << 10, ..eager() });
     let mut sender = deflating_with(Role::Server, compression.clone(), Config::default());
-    let (mut out, mut held) = (Vec::new(), Vec::new());
-    sender.send_part(BINARY, b"", false, &mut out).unwrap();
-    let mut holder = deflating_with(Role::Server, compression.clone(), Config::default());
-    loop {
-        let mut buffer = deflated_text(Role::Server, HELLO);
-        let mut input = Input::new(&mut buffer);
-        match holder.recv(&mut input, &mut Vec::new(), Now::default()) {
-            Ok(Event::Data { bytes, .. }) => held.push(bytes.to_vec()),
-            other => panic!("{other:?}"),
-        }
-        if held.len() > 3 {
-            break;
-        }
+    let agreed = compression.answer(["permessage-deflate; server_no_context_takeover"]).unwrap();
+    let config = Config { compression: compression.clone(), ..Config::default() };
+    let mut holder = connection(Role::Server, config).with_deflate(agreed);
+
+    let (payload, text) = (noise(10_000), "a text that was sent before");
+    let mut out = Vec::new();
+    sender.send_text(text, &mut out).unwrap();
+    sender.send_part(BINARY, &payload[..5000], false, &mut out).unwrap();
+    let with_buffer = out.len();
+    {
+        let mut messages: Vec<_> = (0..4).map(|_| deflated_text(Role::Server, HELLO)).collect();
+        let mut next = |message| holder.recv(&mut Input::new(message), &mut Vec::new(), Now::default());
+        let _held: Vec<_> = messages.iter_mut().map(|message| next(message).unwrap()).collect();
+        sender.send_part(BINARY, &payload[5000..], true, &mut out).unwrap();
+        sender.send_text(text, &mut out).unwrap();
+        let mut message = deflated_text(Role::Server, HELLO);
+        assert_eq!(next(&mut message), Err(RecvError::NoMemory));
     }
-    let payload = noise(5000);
-    sender.send_part(BINARY, &payload, true, &mut out).unwrap();
-    let mut peer = Caller::new(deflating(Role::Client, without_takeover()));
+    sender.send_text(text, &mut out).unwrap();
+
+    assert_eq!(out[with_buffer + 1], 126, "a frame of at most");
+    assert!(out[with_buffer + 2..][..2] <= [4, 0][..], "1024 bytes");
+    let plain = [&[0x81, text.len() as u8], text.as_bytes()].concat();
+    assert_eq!(out.windows(plain.len()).filter(|bytes| *bytes == plain).count(), 1);
+    let mut peer = Caller::new(deflating(Role::Client, eager()));
     peer.offer(&out, false, Now::default());
-    assert_eq!(peer.seen.items, [Item::Binary(payload)]);
+    let text = Item::Text(text.into());
+    let payload = Item::Binary(payload);
+    assert_eq!(
+        (peer.seen.error, &peer.seen.items[..]),
+        (None, &[text.clone(), payload, text.clone(), text][..])
+    );
 }
 
 #[test]
