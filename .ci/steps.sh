@@ -90,6 +90,14 @@ python_tool() {
   quietly "$tools/python/bin/pip" install -q --disable-pip-version-check "$@"
 }
 
+# npm_tool FOLDER: installs what the lock file in this folder names into one of our own, at $tools/node.
+npm_tool() {
+  command -v npm >/dev/null || debian_package npm
+  mkdir -p "$tools/node"
+  cp "$1/package.json" "$1/package-lock.json" "$tools/node"
+  quietly npm --prefix "$tools/node" ci --ignore-scripts --no-audit --no-fund
+}
+
 # What Debian has, with sudo where that is needed.
 debian_update() {
   quietly "${as_root[@]}" apt-get update -q

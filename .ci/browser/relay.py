@@ -1,4 +1,4 @@
-"""A relay in front of a server, which keeps what clients sent, and can cut every connection."""
+"""A relay in front of a server, which keeps what went through, and can cut every connection."""
 
 import socket
 import threading
@@ -7,7 +7,8 @@ import threading
 class Relay:
     def __init__(self, port):
         self.target = port
-        self.sent = b""  # by clients, in the order in which it came
+        self.sent, self.received = bytearray(), bytearray()  # by clients, in the order in which it came
+        self.ended = []  # "client" and "server", in the order in which they ended their side
         self.connections = []
         self.open = threading.Event()
         self.open.set()
@@ -23,24 +24,31 @@ class Relay:
     def relay(self, client):
         self.open.wait()
         server = socket.create_connection(("127.0.0.1", self.target))
+        for connection in (client, server):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connections += [client, server]
-        threading.Thread(target=self.copy, args=(server, client, False), daemon=True).start()
-        self.copy(client, server, True)
+        threading.Thread(target=self.copy, args=(server, client, self.received), daemon=True).start()
+        self.copy(client, server, self.sent)
 
-    def copy(self, source, sink, keep):
+    def copy(self, source, sink, kept):
         try:
             while data := source.recv(65536):
-                if keep:
-                    self.sent += data
+                kept += data
                 sink.sendall(data)
+        except OSError:
+            pass
+        self.ended.append("client" if kept is self.sent else "server")
+        try:
             sink.shutdown(socket.SHUT_WR)
+            while source.recv(65536):  # which the sink no longer takes
+                pass
         except OSError:
             pass
 
     def cut(self):
         """Ends every connection; new ones wait until `open` is set."""
         self.open.clear()
-        self.sent = b""
+        self.sent.clear()
         connections, self.connections = self.connections, []
         for connection in connections:
             try:

@@ -1,16 +1,22 @@
 //! An echo server on mio: `echo-mio [--listen ADDRESS:PORT]`. Each request is answered with its body, each WebSocket message with
-//! itself.
+//! itself, compressed if the client can do that.
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use keepwatch_mio::{Options, bind};
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
 use keepwatch_protocol::http1::RequestHead;
-use keepwatch_protocol::websocket::Message;
+use keepwatch_protocol::websocket::deflate::DeflateConfig;
+use keepwatch_protocol::websocket::{Compression, Message};
+use keepwatch_runtime::daemon;
 
 /// The largest body, and the largest message, in bytes.
 const LARGEST: u64 = 16 << 20;
+
+/// How long open connections may take to say farewell when the server is told to stop.
+const GRACE: Duration = Duration::from_secs(5);
 
 struct Echo;
 
@@ -30,17 +36,16 @@ impl Handler for Echo {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "it says where it listens, for people and for scripts")]
 fn main() -> Result<(), Box<dyn Error>> {
     let mut config = HandlerConfig::default();
     config.http.limits.body_bytes = LARGEST;
     config.websocket.message_bytes = LARGEST;
+    config.websocket.compression = Compression::deflate(DeflateConfig::default());
     let server = HandlerServer::with_config(Echo, config);
 
     let (runtime, handle) = bind(Options::new([address()?]))?;
-    for address in handle.local_addresses() {
-        println!("listening on http://{address}"); // standard output is flushed at the end of each line
-    }
+    daemon::stop_on_signals(handle.clone(), GRACE)?;
+    daemon::announce(&handle)?;
     runtime.serve(server)?;
     Ok(())
 }
