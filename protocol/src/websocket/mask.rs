@@ -1,8 +1,8 @@
 //! Masking (RFC 6455 section 5.3): each byte is combined (exclusive or) with one byte of a four-byte
 //! key, in turn. Masking twice is not masking.
 
-/// The bytes of key that are laid out side by side, so that the compiler uses wide registers for the whole.
-const WIDE: usize = 32;
+/// The bytes that are masked at once, with the key laid out side by side, so that the compiler uses wide registers for them.
+const WIDE: usize = 64;
 
 /// Masks or unmasks `bytes`, of which the first is the `phase`-th of its payload.
 ///
@@ -23,22 +23,25 @@ pub fn apply(key: [u8; 4], phase: usize, bytes: &mut [u8]) {
     for part in wide.chunks_exact_mut(4) {
         part.copy_from_slice(&turned);
     }
-
-    let mut chunks = bytes.chunks_exact_mut(WIDE);
-    for chunk in &mut chunks {
-        xor(chunk, &wide);
-    }
-    let mut fours = chunks.into_remainder().chunks_exact_mut(4);
-    for four in &mut fours {
-        xor(four, &turned);
-    }
-    xor(fours.into_remainder(), &turned);
-}
-
-fn xor(bytes: &mut [u8], key: &[u8]) {
-    for (byte, key) in bytes.iter_mut().zip(key) {
+    // Payloads are never aligned, and aligning them first costs small ones more than it gains large ones.
+    let rest = in_blocks(bytes, &wide);
+    let rest = in_blocks::<16>(rest, wide.first_chunk().unwrap_or(&[0; 16]));
+    let rest = in_blocks(rest, &turned);
+    for (byte, key) in rest.iter_mut().zip(turned) {
         *byte ^= key;
     }
+}
+
+/// Masks as many blocks of this size as there are; what is left is for smaller ones.
+#[inline]
+fn in_blocks<'b, const SIZE: usize>(bytes: &'b mut [u8], key: &[u8; SIZE]) -> &'b mut [u8] {
+    let mut blocks = bytes.chunks_exact_mut(SIZE);
+    for block in &mut blocks {
+        for (byte, key) in block.iter_mut().zip(key) {
+            *byte ^= key;
+        }
+    }
+    blocks.into_remainder()
 }
 
 #[cfg(test)]
