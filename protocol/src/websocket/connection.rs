@@ -147,6 +147,7 @@ impl Connection {
     ///
     /// Malformed input, or more than the limits allow. The Close frame that says so was put, unless one was sent before;
     /// every later call returns the same error.
+    #[inline]
     pub fn recv<'b>(
         &mut self,
         input: &mut Input<'b>,
@@ -172,6 +173,7 @@ impl Connection {
     }
 
     /// Whether a Close frame was sent or received, or the connection failed: no message can be sent any more.
+    #[inline]
     pub fn is_closing(&self) -> bool {
         !matches!(self.phase, Phase::Open | Phase::PingSent)
     }
@@ -181,6 +183,7 @@ impl Connection {
         matches!(self.phase, Phase::Lingering | Phase::Closed | Phase::Failed(_))
     }
 
+    #[inline]
     fn next_event<'b>(
         &mut self,
         input: &mut Input<'b>,
@@ -204,7 +207,9 @@ impl Connection {
             }
             let kind = self.begin(&head)?;
             input.take(size);
-            self.heard_data(now);
+            if head.len == 0 || input.is_empty() {
+                self.heard_data(now); // else when its payload is taken
+            }
             if head.len == 0 && head.fin {
                 return self.part(kind, input.take(0));
             }
@@ -222,6 +227,7 @@ impl Connection {
     }
 
     /// A data frame's head: may it stand here, and is there room for it?
+    #[inline]
     fn begin(&mut self, head: &Head) -> Result<MessageKind, RecvError> {
         let kind = match (head.opcode, self.receiving) {
             (Opcode::Continuation, Some(kind)) => kind,
@@ -247,6 +253,7 @@ impl Connection {
     }
 
     /// The next bytes of the message, unmasked.
+    #[inline]
     fn part<'b>(&mut self, kind: MessageKind, bytes: &'b mut [u8]) -> Result<Event<'b>, RecvError> {
         let first = self.message_left == self.config.message_bytes;
         self.frame_left -= bytes.len() as u64;
@@ -352,6 +359,7 @@ impl Connection {
     }
 
     /// A sign of life came.
+    #[inline]
     fn heard(&mut self, now: Now) {
         if !self.is_closing() {
             self.phase = Phase::Open;
@@ -359,6 +367,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     fn heard_data(&mut self, now: Now) {
         self.heard(now);
         if let Some(rare) = &mut self.rare {

@@ -142,6 +142,7 @@ impl core::error::Error for HeadError {}
 /// # Errors
 ///
 /// The head breaks a rule by itself: no bytes that follow can mend it.
+#[inline]
 pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, HeadError> {
     let [first, rest @ ..] = bytes else { return Ok(None) };
     if first & 0x70 != 0 {
@@ -176,6 +177,7 @@ pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, Hea
 }
 
 /// The length that begins with the seven bits `short`, and what follows it.
+#[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, HeadError> {
     match short {
         126 => {
@@ -213,6 +215,7 @@ pub struct FrameHead {
 impl FrameHead {
     /// The head of a frame with `len` bytes of payload, which the caller masks with `mask` if there is one (a client must,
     /// a server must not). A length that no frame can have (2^63 or more) becomes the longest that one can.
+    #[inline]
     pub fn new(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Self {
         let len = len.min(u64::MAX >> 1);
         let first = u128::from(if fin { 0x80 } else { 0 } | opcode as u8);
@@ -235,6 +238,7 @@ impl FrameHead {
 }
 
 impl AsRef<[u8]> for FrameHead {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.size)).unwrap_or_default()
     }

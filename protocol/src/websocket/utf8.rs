@@ -103,6 +103,7 @@ impl Utf8 {
     /// # Errors
     ///
     /// The text is not UTF-8, whatever follows.
+    #[inline]
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         self.state = after(self.state, piece);
         if self.state == REFUSED {
@@ -117,6 +118,7 @@ impl Utf8 {
     /// # Errors
     ///
     /// The text ends inside a code point.
+    #[inline]
     pub fn finish(&mut self) -> Result<(), InvalidUtf8> {
         let whole = self.state == BETWEEN;
         *self = Self::default();
