@@ -1,6 +1,6 @@
 //! Messages of a client read by a server, and messages framed: beside four other crates, and a copy of the same bytes.
 //!
-//! Everyone reads the same masked frames from memory, over and over, in reads of a given size, and copies them into a buffer of
+//! Measured in the thread's own processor time. Everyone reads the same masked frames from memory, over and over, in reads of a given size, and copies them into a buffer of
 //! its own as a socket's bytes are. The floor does that and nothing else. `in place` is our machine without the read: the
 //! frames are masked with zeros, so that they are the same after each round, at the same price.
 //!
@@ -18,9 +18,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::{Sink, Stream};
-use keepwatch_bench::Random;
+use keepwatch_bench::{CpuTime, Random};
 use keepwatch_protocol::websocket::{
     Config, Connection, Event, FrameHead, MessageKind, Opcode, Role, frame, mask,
 };
@@ -37,7 +37,6 @@ const READS: [usize; 2] = [LOT, 1460];
 struct Lot {
     wire: Rc<[u8]>,
     messages: usize,
-    kind: MessageKind,
 }
 
 impl Lot {
@@ -53,7 +52,7 @@ impl Lot {
             wire.extend_from_slice(payload);
             mask::apply(key, 0, &mut wire[start..]);
         }
-        Self { wire: wire.into(), messages, kind }
+        Self { wire: wire.into(), messages }
     }
 
     fn read_in(&self, step: usize) -> Wire {
@@ -172,14 +171,16 @@ fn receive(connection: &mut Connection, input: &mut Input<'_>) -> usize {
     let mut messages = 0;
     loop {
         match connection.recv(input, &mut Vec::new(), Now::default()) {
-            Ok(Event::Data { bytes, last, .. }) => messages += usize::from(!black_box(bytes).is_empty() && last),
+            Ok(Event::Data { bytes, last, .. }) => {
+                messages += usize::from(!black_box(bytes).is_empty() && last)
+            }
             Ok(Event::NeedMore) => return messages,
             other => unreachable!("{other:?}"),
         }
     }
 }
 
-fn decode(criterion: &mut Criterion) {
+fn decode(criterion: &mut Criterion<CpuTime>) {
     let ascii = "What is held for you is told to you. ".repeat(30);
     let mixed = "Keepwatch: κόσμε, Grüße, ещё раз, 日本語のテキスト, 😀 and so on. ".repeat(1000);
     let mixed = &mixed[..mixed.floor_char_boundary(LOT)];
@@ -206,7 +207,7 @@ fn decode(criterion: &mut Criterion) {
     }
 }
 
-fn in_place(group: &mut BenchmarkGroup<'_, WallTime>, kind: MessageKind, payload: &[u8]) {
+fn in_place(group: &mut BenchmarkGroup<'_, CpuTime>, kind: MessageKind, payload: &[u8]) {
     let lot = Lot::new(kind, payload, Some([0; 4]));
     let mut wire = lot.wire.to_vec();
     let mut connection = Connection::new(Role::Server, Arc::new(Config::default()), 7, Now::default());
@@ -218,7 +219,7 @@ fn in_place(group: &mut BenchmarkGroup<'_, WallTime>, kind: MessageKind, payload
     });
 }
 
-fn in_reads(group: &mut BenchmarkGroup<'_, WallTime>, lot: &Lot, step: usize) {
+fn in_reads(group: &mut BenchmarkGroup<'_, CpuTime>, lot: &Lot, step: usize) {
     let messages = lot.messages;
     group.bench_function("memcpy", |bench| {
         let (mut wire, mut buffer) = (lot.read_in(step), vec![0; LOT]);
@@ -278,14 +279,13 @@ fn in_reads(group: &mut BenchmarkGroup<'_, WallTime>, lot: &Lot, step: usize) {
             assert_eq!(count, messages);
         });
     });
-    black_box(lot.kind);
 }
 
 /// Sizes of payloads to be framed.
 const SIZES: [usize; 3] = [64, 1 << 10, 64 << 10];
 
 /// A server's frame: its head, as the payload can be written from where it is; and where a crate copies it, the whole.
-fn encode_server(criterion: &mut Criterion) {
+fn encode_server(criterion: &mut Criterion<CpuTime>) {
     for size in SIZES {
         let mut group = criterion.benchmark_group(format!("websocket/server frame/{size}"));
         group.sample_size(20);
@@ -316,7 +316,8 @@ fn encode_server(criterion: &mut Criterion) {
             bench.iter(|| frame::prepared(MessageKind::Binary, black_box(&payload)));
         });
         group.bench_function("sockudo-ws, whole", |bench| {
-            let mut protocol = sockudo_ws::protocol::Protocol::new(sockudo_ws::Role::Server, 1 << 20, 1 << 20);
+            let mut protocol =
+                sockudo_ws::protocol::Protocol::new(sockudo_ws::Role::Server, 1 << 20, 1 << 20);
             let message = sockudo_ws::Message::binary(Bytes::from(payload.clone()));
             let mut out = BytesMut::with_capacity(2 * LOT);
             bench.iter(|| {
@@ -329,7 +330,7 @@ fn encode_server(criterion: &mut Criterion) {
 }
 
 /// A client's frame, masked, in a buffer; and masking alone, in place.
-fn encode_client(criterion: &mut Criterion) {
+fn encode_client(criterion: &mut Criterion<CpuTime>) {
     for size in SIZES {
         let mut group = criterion.benchmark_group(format!("websocket/client frame/{size}"));
         group.sample_size(20);
@@ -370,7 +371,8 @@ fn encode_client(criterion: &mut Criterion) {
             });
         });
         group.bench_function("sockudo-ws", |bench| {
-            let mut protocol = sockudo_ws::protocol::Protocol::new(sockudo_ws::Role::Client, 1 << 20, 1 << 20);
+            let mut protocol =
+                sockudo_ws::protocol::Protocol::new(sockudo_ws::Role::Client, 1 << 20, 1 << 20);
             let message = sockudo_ws::Message::binary(shared.clone());
             let mut out = BytesMut::with_capacity(2 * LOT);
             bench.iter(|| {
@@ -384,11 +386,15 @@ fn encode_client(criterion: &mut Criterion) {
         });
         group.bench_function("mask alone, sockudo-ws", |bench| {
             let mut bytes = payload.clone();
-            bench.iter(|| sockudo_ws::mask::apply_mask(black_box(&mut bytes), black_box([1, 2, 3, 4])));
+            bench.iter(|| sockudo_ws::simd::apply_mask(black_box(&mut bytes), black_box([1, 2, 3, 4])));
         });
         group.finish();
     }
 }
 
-criterion_group!(benches, decode, encode_server, encode_client);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = decode, encode_server, encode_client
+}
 criterion_main!(benches);

@@ -222,9 +222,9 @@ impl FrameHead {
         let masked = if mask.is_some() { 0x80 } else { 0 };
         // The head is one number, its first byte lowest, so that it is written at once.
         let (length, size) = match (u8::try_from(len), u16::try_from(len)) {
-            (Ok(short @ ..126), _) => (u128::from(masked | short), 2),
-            (_, Ok(long)) => (u128::from(masked | 126) | u128::from(long.swap_bytes()) << 8, 4),
-            _ => (u128::from(masked | 127) | u128::from(len.swap_bytes()) << 8, 10),
+            (Ok(short @ ..126), _) => (u128::from(masked + short), 2),
+            (_, Ok(long)) => (u128::from(masked + 126) | u128::from(long.swap_bytes()) << 8, 4),
+            _ => (u128::from(masked + 127) | u128::from(len.swap_bytes()) << 8, 10),
         };
         let head = first | length << 8;
         match mask {
