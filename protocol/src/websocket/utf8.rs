@@ -162,11 +162,10 @@ fn after(state: u8, bytes: &[u8]) -> u8 {
     if state == REFUSED {
         return REFUSED;
     }
-    match simdutf8::compat::from_utf8(rest) {
-        Ok(_) => BETWEEN,
-        Err(error) if error.error_len().is_some() => REFUSED,
-        Err(error) => by_bytes(BETWEEN, rest.get(error.valid_up_to()..).unwrap_or_default()),
-    }
+    // The last code point that begins within three bytes of the end may be cut. What is in front of it may not.
+    let begun = rest.iter().rev().take(3).position(|byte| *byte >= 0xc0).map_or(0, |from_end| from_end + 1);
+    let (whole, begun) = rest.split_at(rest.len() - begun);
+    if simdutf8::basic::from_utf8(whole).is_err() { REFUSED } else { by_bytes(BETWEEN, begun) }
 }
 
 /// The bits of a word that a state is in.
@@ -309,6 +308,20 @@ mod tests {
         #[test]
         fn random_pieces_agree_with_std(pieces in prop::collection::vec(prop::collection::vec(prop::sample::select(&CLASSES[..]), 0..6), 0..8)) {
             prop_assert_eq!(run(pieces.iter().map(Vec::as_slice)), by_std(&pieces.concat()));
+        }
+
+        /// Long enough for what goes by blocks, with a byte changed somewhere.
+        #[test]
+        fn long_texts_in_long_pieces_agree_with_std(
+            text in "\\PC{200,400}", at: prop::sample::Index, byte: u8, size in 1usize..300, ascii in 0usize..200
+        ) {
+            let mut bytes = ["a".repeat(ascii).as_bytes(), text.as_bytes()].concat();
+            prop_assert_eq!(run(bytes.chunks(size)), Ok(true));
+            prop_assert_eq!(run([&bytes[..at.index(bytes.len())]]), by_std(&bytes[..at.index(bytes.len())]));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            prop_assert_eq!(run(bytes.chunks(size)), by_std(&bytes));
+            prop_assert_eq!(run([&bytes[..]]), by_std(&bytes));
         }
 
         #[test]
