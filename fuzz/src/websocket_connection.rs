@@ -29,15 +29,16 @@ pub fn websocket_connection(data: &[u8]) {
     }
     let role = if flags & 1 == 0 { Role::Server } else { Role::Client };
     let wait = |bit: u8, seconds| (flags & bit != 0).then_some(Duration::from_secs(seconds));
-    let config = Arc::new(Config {
+    let mut config = Config {
         message_bytes: 1 << (limits % 16),
         empty_fragments: limits / 16,
         ping_interval: wait(2, 30),
         pong_timeout: wait(4, 20).unwrap_or_default(),
         close_timeout: wait(8, 5).unwrap_or_default(),
-        idle_timeout: wait(16, 60),
         ..Config::default()
-    });
+    };
+    config.idle_timeout = wait(16, 60);
+    let config = Arc::new(config);
     let operations = operations(script, role);
     let whole = run(role, &config, &operations, usize::MAX);
     assert_eq!(whole, run(role, &config, &operations, 1), "byte by byte");
@@ -96,7 +97,7 @@ fn operations(script: &[u8], role: Role) -> Vec<Operation> {
 }
 
 fn kind(size: usize) -> MessageKind {
-    if size % 2 == 0 { MessageKind::Text } else { MessageKind::Binary }
+    if size & 1 == 0 { MessageKind::Text } else { MessageKind::Binary }
 }
 
 /// A frame as the peer of `receiver` sends it, whatever its first byte is.
@@ -154,7 +155,8 @@ fn run(role: Role, config: &Arc<Config>, operations: &[Operation], step: usize) 
     for operation in operations {
         match operation {
             Operation::Receive(bytes) if !run.hung_up => {
-                bytes.chunks(step.min(bytes.len().max(1))).for_each(|piece| run.offer(piece))
+                let step = step.min(bytes.len().max(1));
+                bytes.chunks(step).for_each(|piece| run.offer(piece));
             }
             Operation::Receive(_) => {}
             Operation::HangUp => {

@@ -39,9 +39,9 @@ fn compare(bytes: &[u8], receiver: Role, ours: Decoded) {
         // We refuse at the first byte that cannot be, they look when the head is whole.
         (Ok(None), Ok(None)) | (Err(_), Err(_) | Ok(None)) => {}
         (Err(error), Ok(Some((other, len)))) => {
-            assert!(explained(error, receiver, &other, len), "{error}: {bytes:x?}")
+            assert!(explained(error, receiver, &other, len), "{error}: {bytes:x?}");
         }
-        (ours, theirs) => panic!("{bytes:x?}: {ours:?}, {theirs:?}"),
+        (ours, theirs) => unreachable!("{bytes:x?}: {ours:?}, {theirs:?}"),
     }
 }
 

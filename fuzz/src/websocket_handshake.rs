@@ -95,7 +95,7 @@ impl<'a> Naive<'a> {
         let protocols = self.values("sec-websocket-protocol");
         status == 101
             && upgrade.len() == 1
-            && upgrade[0].to_ascii_lowercase() == b"websocket"
+            && upgrade[0].eq_ignore_ascii_case(b"websocket")
             && self.says("connection", "upgrade")
             && self.values("sec-websocket-accept") == [accept]
             && self.list("sec-websocket-extensions").is_empty()

@@ -150,8 +150,9 @@ fn split(bytes: &[u8], masked: bool) -> Split<'_> {
     let [first, second, rest @ ..] = bytes else { return Split::Part };
     let (len, rest) = match (second & 127, rest) {
         (126, [a, b, rest @ ..]) => (u64::from(*a) << 8 | u64::from(*b), rest),
-        (127, [a, b, c, d, e, f, g, h, rest @ ..]) => {
-            ([a, b, c, d, e, f, g, h].iter().fold(0, |len, byte| len << 8 | u64::from(**byte)), rest)
+        (127, [..]) if rest.len() >= 8 => {
+            let (len, rest) = rest.split_at(8);
+            (len.iter().fold(0, |len, byte| len << 8 | u64::from(*byte)), rest)
         }
         (126 | 127, _) => return Split::Part,
         (short, rest) => (u64::from(short), rest),
@@ -188,7 +189,7 @@ pub(super) fn frames(role: Role, mut out: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while !out.is_empty() {
         let Split::Frame(first, payload, after) = split(out, role == Role::Client) else {
-            panic!("what is sent is no frame: {out:x?}")
+            unreachable!("what is sent is no frame: {out:x?}")
         };
         frames.push(Frame { fin: first & 128 != 0, opcode: first & 15, payload });
         out = after;
@@ -206,7 +207,7 @@ pub(super) fn messages(frames: &[Frame]) -> Vec<Item> {
             Data::Message(item) => messages.push(item),
             Data::Control | Data::More => {}
             Data::Wrong(1008) => {} // the caller's own empty parts
-            Data::Wrong(code) => panic!("what is sent is wrong: {code}"),
+            Data::Wrong(code) => unreachable!("what is sent is wrong: {code}"),
         }
     }
     messages
