@@ -39,7 +39,7 @@ pub fn websocket_handshake(data: &[u8]) {
                 assert_eq!(offered, naive.list("sec-websocket-protocol"));
             }
             for extension in accepted.extensions() {
-                assert!(!extension.is_empty() && extension.trim() == extension);
+                assert!(!extension.is_empty() && extension.trim_ascii() == extension);
             }
         }
         Err(rejected) => {
