@@ -1,6 +1,44 @@
 //! What the benchmarks share. The benchmarks themselves are in `benches`.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
+use cpu_time::ThreadTime;
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+
+/// The time that this thread had a processor, which other programs make longer only by what they do to the caches.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = ThreadTime;
+    type Value = Duration;
+
+    fn start(&self) -> ThreadTime {
+        ThreadTime::now()
+    }
+
+    fn end(&self, start: ThreadTime) -> Duration {
+        start.elapsed()
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        value.as_nanos() as f64
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
+
 /// Numbers that look random and are the same in every run (xorshift64*, Vigna 2016).
 #[derive(Clone, Debug)]
 pub struct Random(u64);

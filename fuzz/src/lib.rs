@@ -7,14 +7,26 @@
 mod chunked;
 mod request_head;
 mod timer_wheel;
+mod websocket_connection;
+mod websocket_frames;
+mod websocket_handshake;
 
 pub use chunked::chunked;
 pub use request_head::request_head;
 pub use timer_wheel::timer_wheel;
+pub use websocket_connection::websocket_connection;
+pub use websocket_frames::websocket_frames;
+pub use websocket_handshake::websocket_handshake;
 
 /// A target: it returns, or it panics.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its folder in `corpus`.
-pub const TARGETS: &[(&str, Target)] =
-    &[("chunked", chunked), ("request_head", request_head), ("timer_wheel", timer_wheel)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("chunked", chunked),
+    ("request_head", request_head),
+    ("timer_wheel", timer_wheel),
+    ("websocket_connection", websocket_connection),
+    ("websocket_frames", websocket_frames),
+    ("websocket_handshake", websocket_handshake),
+];

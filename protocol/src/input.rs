@@ -27,6 +27,7 @@ pub struct Input<'b> {
 
 impl<'b> Input<'b> {
     /// Bytes that more may follow.
+    #[inline]
     pub fn new(bytes: &'b mut [u8]) -> Self {
         Self { rest: bytes, consumed: 0, hung_up: false }
     }
@@ -38,21 +39,25 @@ impl<'b> Input<'b> {
     }
 
     /// What is there and not taken yet.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         self.rest
     }
 
     /// How many bytes are there and not taken yet.
+    #[inline]
     pub fn len(&self) -> usize {
         self.rest.len()
     }
 
     /// Whether nothing is left to take (for now: see [`Input::hung_up`]).
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// Takes `count` bytes from the front, or all if there are fewer.
+    #[inline]
     pub fn take(&mut self, count: usize) -> &'b mut [u8] {
         let count = count.min(self.rest.len());
         let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut(count);
@@ -69,11 +74,13 @@ impl<'b> Input<'b> {
     }
 
     /// How many bytes were taken since the cursor was made.
+    #[inline]
     pub fn consumed(&self) -> usize {
         self.consumed
     }
 
     /// Whether the peer sends nothing after these bytes: it shut down its writing side, or is gone.
+    #[inline]
     pub fn hung_up(&self) -> bool {
         self.hung_up
     }

@@ -9,17 +9,36 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
+use crate::websocket::mask;
+
 /// Where a machine puts its own bytes.
 ///
 /// A machine puts whole heads and frames, and puts nothing if it then has to return an error.
 pub trait Sink {
     /// Appends the bytes.
     fn put(&mut self, bytes: &[u8]);
+
+    /// Appends a WebSocket frame's payload, masked with this key. A sink that keeps its bytes in one place may do it without the detour
+    /// over the stack that this takes.
+    fn put_masked(&mut self, key: [u8; 4], payload: &[u8]) {
+        let mut masked = [0; 256];
+        for block in payload.chunks(masked.len()) {
+            let (masked, _) = masked.split_at_mut(block.len());
+            masked.copy_from_slice(block);
+            mask::apply(key, 0, masked);
+            self.put(masked);
+        }
+    }
 }
 
 impl Sink for Vec<u8> {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
+    }
+
+    fn put_masked(&mut self, key: [u8; 4], payload: &[u8]) {
+        mask::append(key, payload, self);
     }
 }
 
@@ -84,8 +103,13 @@ impl SendQueue {
 }
 
 impl Sink for SendQueue {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
+    }
+
+    fn put_masked(&mut self, key: [u8; 4], payload: &[u8]) {
+        mask::append(key, payload, &mut self.bytes);
     }
 }
 

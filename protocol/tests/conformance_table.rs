@@ -1,4 +1,5 @@
-//! `docs/conformance-http1.md` says which test holds each rule of HTTP/1.1: it must be true, and it must be whole.
+//! `docs/conformance-http1.md` says which test holds each rule of HTTP/1.1, `docs/conformance-websocket.md` which hold what
+//! is asked of a WebSocket: both must be true, and whole.
 
 #![expect(clippy::panic, reason = "a row that cannot be read fails the test, and says which it is")]
 
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 /// How many rules of each kind there are.
 const RULES: [usize; 5] = [43, 29, 20, 21, 25];
+/// Whose tests are listed on the page of WebSockets.
+const WEBSOCKET: &str = "protocol/src/websocket";
 /// Tests below these are found, and have to be listed if their names say that they hold a rule.
 const SEARCHED: [&str; 2] = ["protocol/src", "protocol/tests"];
 
@@ -30,6 +33,8 @@ struct Test {
 #[derive(Default)]
 struct Document {
     rules: Vec<Rule>,
+    /// The verdicts and tests of what is asked beyond a testsuite.
+    asked: Vec<(String, Vec<Test>)>,
     bugs: Vec<Vec<Test>>,
 }
 
@@ -41,18 +46,23 @@ fn read(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-/// Reads the tables: two cells are a word and its folder, three a bug, six a rule.
 fn document() -> Document {
-    let text = read("docs/conformance-http1.md");
+    page("docs/conformance-http1.md")
+}
+
+/// Reads the tables: two cells are a word and its folder, three a bug, four what is asked, six a rule.
+fn page(file: &str) -> Document {
+    let text = read(file);
     let (mut folders, mut document) = (BTreeMap::new(), Document::default());
     for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---")) {
         let cells: Vec<_> = line.trim_matches(['|', ' ']).split(" | ").map(str::trim).collect();
         match cells[..] {
-            ["word" | "rule" | "bug", ..] => {}
+            ["word" | "rule" | "bug" | "what", ..] => {}
             [word, folder] => {
                 folders.insert(word.trim_matches('`').to_string(), folder.trim_matches('`').to_string());
             }
             [_, _, listed] => document.bugs.push(tests(listed, &folders)),
+            [_, _, verdict, listed] => document.asked.push((verdict.to_string(), tests(listed, &folders))),
             [id, _, _, role, verdict, listed] => document.rules.push(Rule {
                 id: id.to_string(),
                 role: role.to_string(),
@@ -103,8 +113,14 @@ fn rules_of(name: &str) -> Vec<String> {
 
 /// Every test whose name says that it holds a rule, or that a bug is not here.
 fn named_tests() -> BTreeSet<Test> {
-    let mut named = BTreeSet::new();
-    let mut folders: Vec<_> = SEARCHED.map(PathBuf::from).to_vec();
+    let named = |name: &str| name.starts_with("bug_") || !rules_of(name).is_empty();
+    let all = SEARCHED.into_iter().flat_map(|folder| tests_below(folder, named));
+    all.filter(|test| !test.file.starts_with(WEBSOCKET)).collect()
+}
+
+/// The tests with such names in all files below a folder.
+fn tests_below(folder: &str, is_wanted: impl Fn(&str) -> bool) -> Vec<Test> {
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::from(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(root().join(&folder)).expect("a folder") {
             let entry = entry.expect("an entry");
@@ -114,13 +130,21 @@ fn named_tests() -> BTreeSet<Test> {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let file = path.to_str().expect("text").replace('\\', "/");
                 let source = read(&file);
-                let names =
-                    tests_of(&source).filter(|name| name.starts_with("bug_") || !rules_of(name).is_empty());
-                named.extend(names.map(|name| Test { file: file.clone(), name: name.to_string() }));
+                let names = tests_of(&source).filter(|name| is_wanted(name));
+                found.extend(names.map(|name| Test { file: file.clone(), name: name.to_string() }));
             }
         }
     }
-    named
+    found
+}
+
+/// Whether there is such a test, in the file that is named or below the folder of that name.
+fn exists(test: &Test) -> bool {
+    let folder = test.file.trim_end_matches(".rs");
+    if root().join(&test.file).is_file() && tests_of(&read(&test.file)).any(|name| name == test.name) {
+        return true;
+    }
+    root().join(folder).is_dir() && !tests_below(folder, |name| name == test.name).is_empty()
 }
 
 #[test]
@@ -154,7 +178,7 @@ fn every_test_that_is_listed_exists() {
     let document = document();
     let rules = document.rules.iter().flat_map(|rule| &rule.tests);
     for test in rules.chain(document.bugs.iter().flatten()) {
-        assert!(tests_of(&read(&test.file)).any(|name| name == test.name), "{test:?}");
+        assert!(exists(test), "{test:?}");
     }
     assert!(document.bugs.iter().all(|tests| !tests.is_empty()));
 }
@@ -183,6 +207,35 @@ fn every_test_is_listed_where_its_name_says() {
     let ours = |test: &&&Test| test.file.starts_with("protocol/");
     for test in rows.keys().copied().collect::<Vec<_>>().iter().filter(ours) {
         assert!(named.contains(*test), "its name has no rule: {test:?}");
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_websocket_has_a_verdict_and_tests_that_exist() {
+    let page = page("docs/conformance-websocket.md");
+    assert!(page.asked.len() >= 17 && page.bugs.len() >= 40 && page.rules.is_empty());
+    for (verdict, tests) in &page.asked {
+        assert!(verdict.starts_with("obeyed") || verdict.starts_with("policy"), "{verdict}");
+        assert!(!tests.is_empty(), "{verdict}");
+    }
+    let listed = page.asked.iter().map(|(_, tests)| tests).chain(&page.bugs);
+    for tests in listed {
+        assert!(!tests.is_empty());
+        tests.iter().for_each(|test| assert!(exists(test), "{test:?}"));
+    }
+}
+
+#[test]
+fn every_test_of_a_websocket_s_row_or_bug_is_listed() {
+    let page = page("docs/conformance-websocket.md");
+    let listed: BTreeSet<_> =
+        page.asked.into_iter().map(|(_, tests)| tests).chain(page.bugs).flatten().collect();
+    let named = tests_below(WEBSOCKET, |name| name.starts_with("row_") || name.starts_with("bug_"));
+    for test in named {
+        let folder = test.file.trim_end_matches(".rs");
+        let here =
+            |other: &Test| folder.starts_with(other.file.trim_end_matches(".rs")) && other.name == test.name;
+        assert!(listed.iter().any(here), "{test:?}");
     }
 }
 

@@ -202,6 +202,7 @@ impl Connection {
     ///
     /// Malformed input, or more than the limits allow. The Close frame that says so was put, unless one was sent before;
     /// every later call returns the same error.
+    #[inline]
     pub fn recv<'b>(
         &mut self,
         input: &mut Input<'b>,
@@ -227,6 +228,7 @@ impl Connection {
     }
 
     /// Whether a Close frame was sent or received, or the connection failed: no message can be sent any more.
+    #[inline]
     pub fn is_closing(&self) -> bool {
         !matches!(self.phase, Phase::Open | Phase::PingSent)
     }
@@ -236,6 +238,7 @@ impl Connection {
         matches!(self.phase, Phase::Lingering | Phase::Closed | Phase::Failed(_))
     }
 
+    #[inline]
     fn next_event<'b>(
         &mut self,
         input: &mut Input<'b>,
@@ -266,7 +269,9 @@ impl Connection {
             }
             let message = self.begin(&head)?;
             input.take(size);
-            self.heard_data(now);
+            if head.len == 0 || input.is_empty() {
+                self.heard_data(now); // else when its payload is taken
+            }
             if let Some(event) = self.next_inflated(input, now)? {
                 return Ok(event);
             }
@@ -287,6 +292,7 @@ impl Connection {
     }
 
     /// A data frame's head: may it stand here, and is there room for it?
+    #[inline]
     fn begin(&mut self, head: &Head) -> Result<UnderWay, RecvError> {
         let message = match (head.opcode, self.receiving) {
             (Opcode::Continuation, Some(message)) => message,
@@ -320,6 +326,7 @@ impl Connection {
     }
 
     /// The next bytes of the message, unmasked.
+    #[inline]
     fn part<'b>(&mut self, kind: MessageKind, bytes: &'b mut [u8]) -> Result<Event<'b>, RecvError> {
         self.frame_left -= bytes.len() as u64;
         let first = self.admit(kind, bytes)?;
@@ -456,6 +463,7 @@ impl Connection {
     }
 
     /// A sign of life came.
+    #[inline]
     fn heard(&mut self, now: Now) {
         if !self.is_closing() {
             self.phase = Phase::Open;
@@ -463,6 +471,7 @@ impl Connection {
         }
     }
 
+    #[inline]
     pub(super) fn heard_data(&mut self, now: Now) {
         self.heard(now);
         if let Some(rare) = &mut self.rare {

@@ -147,6 +147,7 @@ impl core::error::Error for HeadError {}
 /// # Errors
 ///
 /// The head breaks a rule by itself: no bytes that follow can mend it.
+#[inline]
 pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, HeadError> {
     match bytes {
         [first, ..] if first & RSV1 != 0 => Err(HeadError::ReservedBits),
@@ -160,6 +161,7 @@ pub fn decode(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, Hea
 /// # Errors
 ///
 /// Those of [`decode`].
+#[inline]
 pub fn decode_extended(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usize)>, HeadError> {
     let [first, rest @ ..] = bytes else { return Ok(None) };
     let rsv1 = first & RSV1 != 0;
@@ -195,6 +197,7 @@ pub fn decode_extended(bytes: &[u8], receiver: Role) -> Result<Option<(Head, usi
 }
 
 /// The length that begins with the seven bits `short`, and what follows it.
+#[inline]
 fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, HeadError> {
     match short {
         126 => {
@@ -224,52 +227,47 @@ fn length(short: u8, rest: &[u8]) -> Result<Option<(u64, &[u8])>, HeadError> {
 /// ```
 #[derive(Clone, Copy)]
 pub struct FrameHead {
-    bytes: [u8; HEAD_BYTES],
+    /// The head, and zeros behind it.
+    bytes: [u8; 16],
     size: u8,
 }
 
 impl FrameHead {
     /// The head of a frame with `len` bytes of payload, which the caller masks with `mask` if there is one (a client must,
     /// a server must not). A length that no frame can have (2^63 or more) becomes the longest that one can.
+    #[inline]
     pub fn new(fin: bool, opcode: Opcode, len: u64, mask: Option<[u8; 4]>) -> Self {
-        let mut head = Self { bytes: [0; HEAD_BYTES], size: 0 };
+        let len = len.min(u64::MAX >> 1);
+        let first = u128::from(if fin { 0x80 } else { 0 } | opcode as u8);
         let masked = if mask.is_some() { 0x80 } else { 0 };
-        head.push([if fin { 0x80 } else { 0 } | opcode as u8]);
-        match (u8::try_from(len), u16::try_from(len)) {
-            (Ok(short @ ..126), _) => head.push([masked + short]),
-            (_, Ok(long)) => {
-                head.push([masked + 126]);
-                head.push(long.to_be_bytes());
-            }
-            _ => {
-                head.push([masked + 127]);
-                head.push(len.min(u64::MAX >> 1).to_be_bytes());
+        // The head is one number, its first byte lowest, so that it is written at once.
+        let (length, size) = match (u8::try_from(len), u16::try_from(len)) {
+            (Ok(short @ ..126), _) => (u128::from(masked + short), 2),
+            (_, Ok(long)) => (u128::from(masked + 126) | u128::from(long.swap_bytes()) << 8, 4),
+            _ => (u128::from(masked + 127) | u128::from(len.swap_bytes()) << 8, 10),
+        };
+        let head = first | length << 8;
+        match mask {
+            None => Self { bytes: head.to_le_bytes(), size },
+            Some(key) => {
+                let key = u128::from(u32::from_le_bytes(key)) << (8 * size);
+                Self { bytes: (head | key).to_le_bytes(), size: size + 4 }
             }
         }
-        if let Some(key) = mask {
-            head.push(key);
-        }
-        head
     }
 
     /// The same, with the first reserved bit: the message that begins here is compressed (RFC 7692 section 6).
     #[must_use]
+    #[inline]
     pub fn with_rsv1(mut self) -> Self {
         let [first, ..] = &mut self.bytes;
         *first |= RSV1;
         self
     }
-
-    fn push<const N: usize>(&mut self, part: [u8; N]) {
-        let at = usize::from(self.size);
-        if let Some(to) = self.bytes.get_mut(at..at + N) {
-            to.copy_from_slice(&part);
-            self.size += N as u8;
-        }
-    }
 }
 
 impl AsRef<[u8]> for FrameHead {
+    #[inline]
     fn as_ref(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.size)).unwrap_or_default()
     }

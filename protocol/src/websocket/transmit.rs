@@ -8,9 +8,6 @@ use super::{MessageKind, Role, mask};
 use crate::output::Sink;
 use crate::time::Now;
 
-/// How many bytes a client masks at a time, on the stack.
-const MASKED_AT_ONCE: usize = 1024;
-
 impl Connection {
     /// Sends one message, in one frame unless it is compressed to more than 16 KiB. The payload is copied into `out` (masked, for a client); a server that would rather
     /// write it from where it is asks for [`frame_head`](Self::frame_head).
@@ -112,6 +109,7 @@ impl Connection {
     /// # Errors
     ///
     /// As for [`may_send`](Self::may_send), and [`SendError::FrameTooLong`].
+    #[inline]
     pub fn frame_head(&self, kind: MessageKind, len: u64) -> Result<FrameHead, SendError> {
         self.may_send()?;
         if len > u64::MAX >> 1 {
@@ -126,6 +124,7 @@ impl Connection {
     /// # Errors
     ///
     /// [`SendError::Closing`], [`SendError::MessageUnfinished`], and for a client [`SendError::MustMask`].
+    #[inline]
     pub fn may_send(&self) -> Result<(), SendError> {
         match self.role {
             Role::Server => self.between_messages(),
@@ -181,6 +180,7 @@ impl Connection {
         Ok(())
     }
 
+    #[inline]
     fn between_messages(&self) -> Result<(), SendError> {
         if self.is_closing() {
             return Err(SendError::Closing);
@@ -203,17 +203,7 @@ impl Connection {
         out.put(FrameHead::new(fin, opcode, payload.len() as u64, key).as_ref());
         match key {
             None => out.put(payload),
-            Some(key) => {
-                let mut masked = [0; MASKED_AT_ONCE];
-                for chunk in payload.chunks(MASKED_AT_ONCE) {
-                    for (to, from) in masked.iter_mut().zip(chunk) {
-                        *to = *from;
-                    }
-                    let masked = masked.get_mut(..chunk.len()).unwrap_or_default();
-                    mask::apply(key, 0, masked);
-                    out.put(masked);
-                }
-            }
+            Some(key) => out.put_masked(key, payload),
         }
     }
 

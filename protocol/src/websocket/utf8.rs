@@ -1,13 +1,82 @@
 //! UTF-8 that arrives in pieces (RFC 6455 section 8.1, RFC 3629).
 //!
 //! A piece may end inside a code point, which is then no error until the text ends or the next byte makes it one. What
-//! can no longer become valid is refused at the first such byte. The bulk is `core::str::from_utf8`'s work; at most three
-//! bytes are kept between pieces.
+//! can no longer become valid is refused at the first such byte. All that is kept between pieces is a state:
+//!
+//! ```text
+//!   state         what must follow        byte                               next
+//!   ────────────  ──────────────────────  ─────────────────────────────────  ─────────────────────────────
+//!   BETWEEN       a code point, or none   00..7F                             BETWEEN
+//!                                         C2..DF                             ONE_MORE
+//!                                         E0, E1..EC and EE..EF, ED          AFTER_E0, TWO_MORE, AFTER_ED
+//!                                         F0, F1..F3, F4                     AFTER_F0, THREE_MORE, AFTER_F4
+//!   ONE_MORE      one byte of 80..BF      80..BF                             BETWEEN
+//!   TWO_MORE      two                     80..BF                             ONE_MORE
+//!   THREE_MORE    three                   80..BF                             TWO_MORE
+//!   AFTER_E0      two, not too small      A0..BF                             ONE_MORE
+//!   AFTER_ED      two, no surrogate       80..9F                             ONE_MORE
+//!   AFTER_F0      three, not too small    90..BF                             TWO_MORE
+//!   AFTER_F4      three, not too large    80..8F                             TWO_MORE
+//!   REFUSED       nothing can             any, and any other byte above      REFUSED
+//! ```
+//!
+//! A state is written as a number of bits, and each byte has all its transitions in one word, those from a state that many bits
+//! up: a step is a look-up that does not wait for the step before it, and a shift. ASCII is passed over in blocks. With
+//! the feature `simd` pieces that are not short go through `simdutf8`, which leaves the state machine only what is cut.
 
 use core::fmt;
-use core::str;
 
-/// A validator for one text at a time. Three bytes; ready for the next text after [`finish`](Self::finish).
+/// The bits that a state takes; each is a multiple of it, and below 64.
+const BITS: u8 = 6;
+const REFUSED: u8 = 0;
+const BETWEEN: u8 = BITS;
+const ONE_MORE: u8 = 2 * BITS;
+const TWO_MORE: u8 = 3 * BITS;
+const THREE_MORE: u8 = 4 * BITS;
+const AFTER_E0: u8 = 5 * BITS;
+const AFTER_ED: u8 = 6 * BITS;
+const AFTER_F0: u8 = 7 * BITS;
+const AFTER_F4: u8 = 8 * BITS;
+
+/// What each byte leads to, from every state.
+static NEXT: [u64; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = transitions(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
+const fn transitions(byte: u8) -> u64 {
+    let begins = match byte {
+        0x00..=0x7f => BETWEEN,
+        0xc2..=0xdf => ONE_MORE,
+        0xe0 => AFTER_E0,
+        0xe1..=0xec | 0xee..=0xef => TWO_MORE,
+        0xed => AFTER_ED,
+        0xf0 => AFTER_F0,
+        0xf1..=0xf3 => THREE_MORE,
+        0xf4 => AFTER_F4,
+        _ => REFUSED,
+    };
+    if !matches!(byte, 0x80..=0xbf) {
+        return (begins as u64) << BETWEEN;
+    }
+    let (three, four) = match byte {
+        ..0x90 => (AFTER_ED, AFTER_F4),
+        0x90..0xa0 => (AFTER_ED, AFTER_F0),
+        0xa0.. => (AFTER_E0, AFTER_F0),
+    };
+    (BETWEEN as u64) << ONE_MORE
+        | (ONE_MORE as u64) << TWO_MORE
+        | (TWO_MORE as u64) << THREE_MORE
+        | (ONE_MORE as u64) << three
+        | (TWO_MORE as u64) << four
+}
+
+/// A validator for one text at a time. One byte; ready for the next text after [`finish`](Self::finish).
 ///
 /// ```
 /// use keepwatch_protocol::websocket::utf8::{InvalidUtf8, Utf8};
@@ -18,10 +87,10 @@ use core::str;
 /// assert_eq!(text.finish(), Ok(()));
 /// assert_eq!(text.push(b"\xf4\x90"), Err(InvalidUtf8)); // beyond U+10FFFF, whatever follows
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Utf8 {
-    /// The front of a code point that is not whole: valid as far as it goes, and zeros, which are never in one.
-    carry: [u8; 3],
+    /// Never [`REFUSED`]: after that it begins again.
+    state: u8,
 }
 
 /// The bytes are not UTF-8, and no bytes that follow can make them so.
@@ -34,21 +103,14 @@ impl Utf8 {
     /// # Errors
     ///
     /// The text is not UTF-8, whatever follows.
+    #[inline]
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
-        let mut rest = piece;
-        while self.carries() {
-            let Some((&byte, after)) = rest.split_first() else { return Ok(()) };
-            rest = after;
-            self.complete(byte)?;
+        self.state = after(self.state, piece);
+        if self.state == REFUSED {
+            *self = Self::default();
+            return Err(InvalidUtf8);
         }
-        match str::from_utf8(rest) {
-            Ok(_) => Ok(()),
-            Err(error) if error.error_len().is_some() => Err(InvalidUtf8),
-            Err(error) => {
-                self.carry_over(rest.get(error.valid_up_to()..).unwrap_or_default());
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// The text ends here: `Err` if inside a code point. The next piece begins another text.
@@ -56,41 +118,79 @@ impl Utf8 {
     /// # Errors
     ///
     /// The text ends inside a code point.
+    #[inline]
     pub fn finish(&mut self) -> Result<(), InvalidUtf8> {
-        let whole = !self.carries();
+        let whole = self.state == BETWEEN;
         *self = Self::default();
         if whole { Ok(()) } else { Err(InvalidUtf8) }
     }
+}
 
-    /// Adds one byte to the code point that is not whole.
-    fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
-        let [a, b, c] = self.carry;
-        let point: &[u8] = match self.carry {
-            [_, 0, _] => &[a, byte],
-            [_, _, 0] => &[a, b, byte],
-            _ => &[a, b, c, byte],
-        };
-        let verdict = str::from_utf8(point);
-        *self = Self::default();
-        match verdict {
-            Ok(_) => Ok(()),
-            Err(error) if error.error_len().is_some() => Err(InvalidUtf8),
-            Err(_) => {
-                self.carry_over(point);
-                Ok(())
-            }
-        }
+impl Default for Utf8 {
+    fn default() -> Self {
+        Self { state: BETWEEN }
     }
+}
 
-    fn carry_over(&mut self, front: &[u8]) {
-        for (kept, byte) in self.carry.iter_mut().zip(front) {
-            *kept = *byte;
-        }
+impl fmt::Debug for Utf8 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.state == BETWEEN { "Utf8(between code points)" } else { "Utf8(inside one)" })
     }
+}
 
-    fn carries(self) -> bool {
-        self.carry != [0; 3]
+/// The state after these bytes.
+#[cfg(not(feature = "simd"))]
+fn after(state: u8, bytes: &[u8]) -> u8 {
+    by_blocks(state, bytes)
+}
+
+/// The state after these bytes.
+#[cfg(feature = "simd")]
+fn after(state: u8, bytes: &[u8]) -> u8 {
+    /// Below this the state machine is as quick.
+    const WORTH_IT: usize = 64;
+
+    if bytes.len() < WORTH_IT {
+        return by_blocks(state, bytes);
     }
+    // The end of a code point that was cut takes three bytes at most.
+    let (mut state, mut rest) = (state, bytes);
+    while let Some((byte, more)) = rest.split_first().filter(|_| state != BETWEEN && state != REFUSED) {
+        state = step(state.into(), *byte) as u8 & STATE;
+        rest = more;
+    }
+    if state == REFUSED {
+        return REFUSED;
+    }
+    // The last code point that begins within three bytes of the end may be cut. What is in front of it may not.
+    let begun = rest.iter().rev().take(3).position(|byte| *byte >= 0xc0).map_or(0, |from_end| from_end + 1);
+    let (whole, begun) = rest.split_at(rest.len() - begun);
+    if simdutf8::basic::from_utf8(whole).is_err() { REFUSED } else { by_bytes(BETWEEN, begun) }
+}
+
+/// The bits of a word that a state is in.
+const STATE: u8 = (1 << BITS) - 1;
+
+/// The next state in the lowest bits, and others above them that mean nothing.
+fn step(state: u64, byte: u8) -> u64 {
+    NEXT[usize::from(byte)] >> (state & u64::from(STATE))
+}
+
+fn by_bytes(state: u8, bytes: &[u8]) -> u8 {
+    bytes.iter().fold(state.into(), |state, byte| step(state, *byte)) as u8 & STATE
+}
+
+/// ASCII is passed over, in long blocks and then in short ones.
+fn by_blocks(state: u8, bytes: &[u8]) -> u8 {
+    let mut long = bytes.chunks_exact(64);
+    let state = long.by_ref().fold(state, by_block);
+    let mut short = long.remainder().chunks_exact(16);
+    let state = short.by_ref().fold(state, by_block);
+    by_bytes(state, short.remainder())
+}
+
+fn by_block(state: u8, block: &[u8]) -> u8 {
+    if state == BETWEEN && block.is_ascii() { BETWEEN } else { by_bytes(state, block) }
 }
 
 impl fmt::Display for InvalidUtf8 {
@@ -103,6 +203,8 @@ impl core::error::Error for InvalidUtf8 {}
 
 #[cfg(test)]
 mod tests {
+    use core::str;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -206,6 +308,20 @@ mod tests {
         #[test]
         fn random_pieces_agree_with_std(pieces in prop::collection::vec(prop::collection::vec(prop::sample::select(&CLASSES[..]), 0..6), 0..8)) {
             prop_assert_eq!(run(pieces.iter().map(Vec::as_slice)), by_std(&pieces.concat()));
+        }
+
+        /// Long enough for what goes by blocks, with a byte changed somewhere.
+        #[test]
+        fn long_texts_in_long_pieces_agree_with_std(
+            text in "\\PC{200,400}", at: prop::sample::Index, byte: u8, size in 1usize..300, ascii in 0usize..200
+        ) {
+            let mut bytes = ["a".repeat(ascii).as_bytes(), text.as_bytes()].concat();
+            prop_assert_eq!(run(bytes.chunks(size)), Ok(true));
+            prop_assert_eq!(run([&bytes[..at.index(bytes.len())]]), by_std(&bytes[..at.index(bytes.len())]));
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            prop_assert_eq!(run(bytes.chunks(size)), by_std(&bytes));
+            prop_assert_eq!(run([&bytes[..]]), by_std(&bytes));
         }
 
         #[test]

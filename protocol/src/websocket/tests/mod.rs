@@ -1,5 +1,6 @@
 //! Conversations with the machine, as bytes in and events, bytes and deadlines out.
 
+mod bugs;
 mod closing;
 #[cfg(feature = "deflate")]
 mod deflated;
