@@ -348,7 +348,7 @@ impl Speaks {
                                 answer(machine, handler, id, *received, out, now);
                             }
                         }
-                        Ok(Event::Trailers(_)) => {}
+                        Ok(Event::Trailers(_) | Event::Refused(_)) => {}
                         // Malformed input is answered already, if it can be.
                         Ok(Event::NeedMore | Event::Paused | Event::HungUp | Event::Closed) | Err(_) => break,
                     }

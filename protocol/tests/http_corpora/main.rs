@@ -99,7 +99,7 @@ impl Server {
                 }
                 Event::Paused => return None,
                 Event::Closed => return Some(End::Closed),
-                Event::HungUp => {}
+                Event::HungUp | Event::Refused(_) => {}
                 Event::Request(head, exchange) => {
                     self.exchange = Some(exchange);
                     self.requests.push(Request {
