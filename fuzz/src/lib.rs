@@ -3,18 +3,32 @@
 //! The binaries in `fuzz_targets` give them to libFuzzer; the test `replay` runs them over the committed corpora and past
 //! crashes, on stable and without it.
 #![forbid(unsafe_code)]
+#![expect(clippy::panic, clippy::expect_used, reason = "that is how a target says what does not hold")]
 
 mod chunked;
+mod client_connection;
+mod reader;
 mod request_head;
+mod response_head;
+mod server_connection;
 mod timer_wheel;
 
 pub use chunked::chunked;
+pub use client_connection::client_connection;
 pub use request_head::request_head;
+pub use response_head::response_head;
+pub use server_connection::server_connection;
 pub use timer_wheel::timer_wheel;
 
 /// A target: it returns, or it panics.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its folder in `corpus`.
-pub const TARGETS: &[(&str, Target)] =
-    &[("chunked", chunked), ("request_head", request_head), ("timer_wheel", timer_wheel)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("chunked", chunked),
+    ("client_connection", client_connection),
+    ("request_head", request_head),
+    ("response_head", response_head),
+    ("server_connection", server_connection),
+    ("timer_wheel", timer_wheel),
+];
