@@ -429,7 +429,9 @@ impl<'a> Played<'a> {
         let expired = self.connection.on_deadline(now);
         assert_eq!(expired.is_some(), due);
         match expired {
-            Some(ClientExpired::SendContent) => assert!(self.connection.takes_content()),
+            Some(ClientExpired::SendContent) => {
+                assert!(self.connection.takes_content() && self.awaits_response(), "nobody wants it");
+            }
             Some(ClientExpired::Failed(error)) => {
                 assert_eq!(self.connection.disposition(), Disposition::Abort);
                 self.error = Some(error);

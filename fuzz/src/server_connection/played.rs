@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keepwatch_protocol::http1::client::Request;
 use keepwatch_protocol::http1::{
     BodyTx, ClientConfig, ClientConnection, ClientEvent, Config, Disposition, Event, Exchange, Fault,
-    RecvError, SendError, ServerConnection, StatusCode,
+    RecvError, SendError, ServerConnection, StatusCode, Timer,
 };
 use keepwatch_protocol::{Input, Now};
 
@@ -244,6 +244,16 @@ impl<'a> Played<'a> {
         let due = self.connection.deadline().is_some_and(|deadline| deadline <= now.instant);
         let expired = self.connection.on_deadline(&mut self.out, now);
         assert_eq!(expired.is_some(), due);
+        if let Some(expired) = &expired {
+            let waits_for = match expired.timer {
+                Timer::FirstByte => self.sent.is_empty(),
+                Timer::KeepAlive | Timer::Head => self.exchange.is_none() && self.body.is_none(),
+                Timer::Body => self.exchange.is_some() || self.body.is_some(),
+                Timer::Handler => self.exchange.is_some(),
+                _ => false,
+            };
+            assert!(waits_for, "{expired:?}");
+        }
         match expired {
             Some(expired) if expired.answered => {
                 let status = if self.out[put..].starts_with(b"HTTP/1.1 500 ") {
@@ -302,6 +312,7 @@ impl<'a> Played<'a> {
 
     fn interim_came(&mut self, put: usize, code: u16) {
         if let Some(sent) = self.sent.last_mut().filter(|_| self.out.len() > put) {
+            assert!(code != 100 || self.content.is_empty() && !sent.interim.contains(&100), "100 too late");
             sent.interim.push(code);
         }
     }
