@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use keepwatch_protocol::http1::client::{
-    ClientError, ClientExpired, NotReusable, Request, RequestTx, Target,
+    ClientError, ClientExpired, Failure, NotReusable, Request, RequestTx, Target,
 };
 use keepwatch_protocol::http1::{
     BodyLength, ClientConfig, ClientConnection, ClientEvent, Disposition, Limits, SendError, Version,
@@ -83,7 +83,12 @@ fn request(number: u8) -> Request<'static> {
         7 => Request { length: BodyLength::Unknown, expect_continue: true, ..post },
         8 => Request { close: true, ..Request::get("example", "/") },
         9 => Request { target: Target::Asterisk, ..Request::new("OPTIONS", "[::1]", "") },
-        10 => Request { target: Target::Absolute { scheme: "http", path: "/" }, ..post },
+        10 => Request {
+            target: Target::Absolute { scheme: "http", path: "/" },
+            length: BodyLength::Unknown,
+            upgrade: Some("websocket"),
+            ..post
+        },
         11 => Request { expect_continue: true, ..post },
         12 => Request { fields: &[("X", b"a\r\nB: c")], ..post },
         13 => Request::get("example", "/ HTTP/1.1\r\nA: b"),
@@ -215,6 +220,7 @@ struct Sent {
     request: u8,
     content: Vec<u8>,
     trailers: usize,
+    interim: u8,
     complete: bool,
     answered: bool,
 }
@@ -349,6 +355,9 @@ impl<'a> Played<'a> {
             Ok(ClientEvent::Informational(head)) => {
                 assert!(head.code() < 200 && head.code() != 101 && self.response.is_none());
                 assert!(self.awaits_response());
+                if let Some(sent) = self.sent.last_mut() {
+                    sent.interim += 1;
+                }
                 true
             }
             Ok(ClientEvent::Response(head)) => {
@@ -366,6 +375,11 @@ impl<'a> Played<'a> {
                 let Some((_, content)) = &mut self.response else { panic!("data of nothing") };
                 content.extend_from_slice(data);
                 assert!(content.len() as u64 <= self.config.limits.body_bytes);
+                let idle = self.config.timeouts.body_idle.map(|idle| self.now.instant + idle);
+                assert!(
+                    self.connection.deadline().is_none_or(|by| Some(by) == idle),
+                    "the deadline did not move"
+                );
                 true
             }
             Ok(ClientEvent::Trailers(_)) => {
@@ -381,7 +395,8 @@ impl<'a> Played<'a> {
                 let end = if verified { End::Complete } else { End::UntilClose };
                 assert_eq!((read.end, read.length), (end, response.len()), "{read:?}");
                 assert_eq!(read.content, content);
-                if read.closes() {
+                let last = self.sent.last().is_some_and(|sent| sent.request().close);
+                if last || read.closes() || !verified {
                     assert!(self.connection.reuse().is_err());
                 }
                 true
@@ -404,6 +419,12 @@ impl<'a> Played<'a> {
                 false
             }
             Err(error) => {
+                if error.failure == Failure::TooManyInterim {
+                    assert_eq!(
+                        self.sent.last().map(|sent| sent.interim),
+                        Some(self.config.interim_responses)
+                    );
+                }
                 assert_eq!(
                     error.request_sent,
                     self.under_way() && self.sent.last().is_some_and(|sent| sent.complete)

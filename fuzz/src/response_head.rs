@@ -118,6 +118,15 @@ fn check(wire: &[u8], head: &Response<'_>, asked: &Request<'_>, config: &ClientC
         config.space_before_colon
             || head.fields().iter().all(|field| text.contains(&format!("{}:", field.name)))
     );
+    // But for whitespace, the lines say what they said: what was folded, too.
+    let told = head.fields().iter().flat_map(|field| [field.name.as_bytes(), b":", field.value].concat());
+    let said =
+        wire.iter().copied().skip_while(|byte| b"\r\n".contains(byte)).skip_while(|byte| *byte != b'\n');
+    assert!(
+        told.filter(|byte| !is_blank(*byte)).eq(said.filter(|byte| !is_blank(*byte))),
+        "{:?}",
+        head.fields()
+    );
     for field in head.fields() {
         assert!(!field.value.iter().any(|byte| b"\r\n\0".contains(byte)), "{field:?}");
     }
@@ -149,4 +158,8 @@ fn check(wire: &[u8], head: &Response<'_>, asked: &Request<'_>, config: &ClientC
             assert!(!codings.last().is_some_and(|value| value.ends_with("chunked") && value.len() == 7));
         }
     }
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }

@@ -60,7 +60,7 @@ fn config(small: bool) -> Arc<Config> {
     Arc::new(Config { limits, ..Config::default() })
 }
 
-/// A head, by number; from 8 on those that are refused to some requests or to all.
+/// A head, by number; those from 8 to 14 are refused to some requests or to all.
 fn head(number: u8) -> ResponseHead<'static> {
     const LENGTH: u64 = CONTENT.len() as u64;
     const OK: StatusCode = StatusCode::OK;
@@ -80,7 +80,7 @@ fn head(number: u8) -> ResponseHead<'static> {
         12 => ResponseHead::empty(OK, &[("X\r", b"a")]),
         13 => ResponseHead::empty(OK, &[("Content-Length", b"1")]),
         14 => ResponseHead::empty(OK, &[("date", b"now")]),
-        _ => ResponseHead::stream(StatusCode::NOT_MODIFIED, &[]),
+        _ => ResponseHead::empty(StatusCode::NOT_FOUND, &[]),
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) struct Played<'a> {
     /// Where the request under way begins, and its content so far.
     start: usize,
     content: Vec<u8>,
+    /// Where the request before it ended.
+    end: usize,
+    closing: bool,
     error: Option<RecvError>,
     closed: bool,
 }
@@ -68,6 +71,8 @@ impl<'a> Played<'a> {
             sent: Vec::new(),
             start: 0,
             content: Vec::new(),
+            end: 0,
+            closing: false,
             error: None,
             closed: false,
         }
@@ -108,7 +113,10 @@ impl<'a> Played<'a> {
             11 => self.data(argument),
             12 => self.finish(argument),
             13 => self.upgrade(),
-            14 => self.connection.close_after_this(),
+            14 => {
+                self.closing = true;
+                self.connection.close_after_this();
+            }
             _ => {
                 self.hung_up = true;
                 self.wire = &self.wire[..self.fed];
@@ -151,6 +159,10 @@ impl<'a> Played<'a> {
                 assert!(quiet);
                 let limits = &self.config.limits;
                 assert!(left <= limits.head_bytes.max(limits.trailer_bytes), "{left} bytes have to be kept");
+                assert!(
+                    !self.closing || left > 0 || !self.connection.is_idle(),
+                    "it waits for what it does not want"
+                );
                 false
             }
             Ok(Event::Paused) => {
@@ -166,6 +178,9 @@ impl<'a> Played<'a> {
                 );
                 assert!(self.exchange.is_none() && self.body.is_none());
                 assert_eq!(head.method(), method);
+                let came = &self.wire[self.end..self.taken];
+                let empty_lines = (came.len() - without_empty_lines(came).len()) / 2;
+                assert!(empty_lines <= usize::from(self.config.limits.leading_empty_lines));
                 self.sent.push(Sent { method: head.method().into(), ..Sent::default() });
                 self.exchange = Some(exchange);
                 self.answering = false;
@@ -189,6 +204,7 @@ impl<'a> Played<'a> {
                 let read = Message::read(request, Kind::Request).expect("a request");
                 assert_eq!((read.end, read.length), (End::Complete, request.len()), "{read:?}");
                 assert_eq!(read.content, self.content);
+                self.end = self.taken;
                 true
             }
             Ok(Event::HungUp) => {
@@ -196,6 +212,10 @@ impl<'a> Played<'a> {
                 true
             }
             Ok(Event::Refused(fault)) => {
+                let request = without_empty_lines(&self.wire[before..self.taken]);
+                let read = Message::read(request, Kind::Request).expect("a request");
+                assert_eq!((read.end, read.length), (End::Complete, request.len()), "content may follow");
+                self.end = self.taken;
                 self.refused(&method, fault.status(), fault.reason());
                 assert_eq!(self.connection.disposition(), Disposition::Open);
                 true
