@@ -3,16 +3,24 @@
 //! The binaries in `fuzz_targets` give them to libFuzzer; the test `replay` runs them over the committed corpora and past
 //! crashes, on stable and without it.
 #![forbid(unsafe_code)]
+#![expect(clippy::panic, clippy::expect_used, reason = "that is how a target says what does not hold")]
 
 mod chunked;
+mod client_connection;
+mod reader;
 mod request_head;
+mod response_head;
+mod server_connection;
 mod timer_wheel;
 mod websocket_connection;
 mod websocket_frames;
 mod websocket_handshake;
 
 pub use chunked::chunked;
+pub use client_connection::client_connection;
 pub use request_head::request_head;
+pub use response_head::response_head;
+pub use server_connection::server_connection;
 pub use timer_wheel::timer_wheel;
 pub use websocket_connection::websocket_connection;
 pub use websocket_frames::websocket_frames;
@@ -24,7 +32,10 @@ pub type Target = fn(&[u8]);
 /// Every target, by the name of its binary and of its folder in `corpus`.
 pub const TARGETS: &[(&str, Target)] = &[
     ("chunked", chunked),
+    ("client_connection", client_connection),
     ("request_head", request_head),
+    ("response_head", response_head),
+    ("server_connection", server_connection),
     ("timer_wheel", timer_wheel),
     ("websocket_connection", websocket_connection),
     ("websocket_frames", websocket_frames),

@@ -68,6 +68,7 @@ fn judge(config: &Arc<Config>, bytes: &mut [u8]) -> Result<String, Box<dyn Error
                 )?;
             }
             Ok(Event::Closed) => break r#""closed""#.to_owned(),
+            Ok(Event::Refused(fault)) => break format!(r#""{fault:?}","status":{}"#, fault.status().code()),
             Ok(Event::NeedMore | Event::Paused | Event::HungUp) if machine.is_idle() => {
                 break r#""idle""#.to_owned();
             }

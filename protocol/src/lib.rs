@@ -50,7 +50,7 @@
 //!         while !out.over_mark() {
 //!             match http.recv(input, out, now) {
 //!                 Ok(Event::Request(head, exchange)) => *request = Some((head.path().to_owned(), exchange)),
-//!                 Ok(Event::Data(_) | Event::Trailers(_)) => {}
+//!                 Ok(Event::Data(_) | Event::Trailers(_) | Event::Refused(_)) => {}
 //!                 Ok(Event::EndOfRequest) => {
 //!                     let Some((path, exchange)) = request.take() else { break };
 //!                     let head = ResponseHead::empty(StatusCode::OK, &[]); // the length is that of the body

@@ -141,10 +141,18 @@ enum Disputed {
 
 /// Case, what is done with it here, why.
 const LLHTTP_DISPUTED: &[(&str, Disputed, &str)] = &[
-    ("sample.md:43", Disputed::Refused, "RTSP is not HTTP"),
-    ("sample.md:63", Disputed::Refused, "ICE is not HTTP"),
-    ("sample.md:648", Disputed::Refused, "HTTP/0.9 has no status line (RFC 9112 section 2.3)"),
-    ("transfer-encoding.md:7", Disputed::Taken, "spaces after a chunk's size are let pass by a client"),
+    ("sample.md:43", Disputed::Refused, "RTSP is not HTTP (RFC 9112 section 2.3)"),
+    ("sample.md:63", Disputed::Refused, "ICE is not HTTP (RFC 9112 section 2.3)"),
+    (
+        "sample.md:648",
+        Disputed::Refused,
+        "the major version is 1, and HTTP/0.9 has no status line at all (RFC 9110 section 2.5)",
+    ),
+    (
+        "transfer-encoding.md:7",
+        Disputed::Taken,
+        "a client lets spaces after a chunk's size pass, as some servers pad with them; RFC 9112 section 7.1 has none",
+    ),
 ];
 
 #[test]

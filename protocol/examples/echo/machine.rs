@@ -219,7 +219,7 @@ fn receive_http(
             }
             Ok(http1::Event::Data(bytes)) => add(machine, answer, bytes, out, now),
             Ok(http1::Event::EndOfRequest) => end(machine, answer, out, now),
-            Ok(http1::Event::Trailers(_)) => Ok(()),
+            Ok(http1::Event::Trailers(_) | http1::Event::Refused(_)) => Ok(()),
             Ok(
                 http1::Event::NeedMore | http1::Event::Paused | http1::Event::HungUp | http1::Event::Closed,
             ) => {

@@ -223,7 +223,7 @@ impl Http {
                         return opened;
                     }
                 }
-                Ok(Event::Trailers(_)) => {}
+                Ok(Event::Trailers(_) | Event::Refused(_)) => {}
                 // Malformed input is answered already, if it can be.
                 Ok(Event::NeedMore | Event::Paused | Event::HungUp | Event::Closed) | Err(_) => break,
             }

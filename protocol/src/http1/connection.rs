@@ -10,11 +10,13 @@ mod answer;
 mod drive;
 
 use alloc::sync::Arc;
+use answer::put_fault;
 use core::mem;
 use core::time::Duration;
 
 use super::chunked::{Chunk, Decoder};
 use super::config::Config;
+use super::encode::ConnectionField;
 use super::error::{Fault, RecvError};
 use super::exchange::{Disposition, Event, Exchange, Expired, Timer};
 use super::head::{HeadDecoder, RequestBody, Version};
@@ -113,7 +115,7 @@ impl ServerConnection {
             Phase::Idle | Phase::Open | Phase::Sending | Phase::Answered => {}
         }
         let read = match self.reading {
-            Reading::Head { .. } => self.read_head(input, now),
+            Reading::Head { .. } => self.read_head(input, out, now),
             Reading::Length { .. } | Reading::Chunked { .. } => self.read_body(input, now),
             Reading::Ended => {
                 self.reading = Reading::Told;
@@ -187,7 +189,12 @@ impl ServerConnection {
         Some(Expired { timer, then: self.disposition(), answered })
     }
 
-    fn read_head<'b>(&mut self, input: &mut Input<'b>, now: Now) -> Result<Event<'b>, Fault> {
+    fn read_head<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        out: &mut impl Sink,
+        now: Now,
+    ) -> Result<Event<'b>, Fault> {
         let Reading::Head { decoder, empty_lines } = &mut self.reading else { return Ok(Event::NeedMore) };
         let Config { limits, timeouts } = &*self.config;
         if decoder.is_fresh() {
@@ -216,7 +223,7 @@ impl ServerConnection {
                 self.deadline = now.instant + timeouts.head;
             }
         }
-        let Some(head) = decoder.decode(input, limits)? else {
+        let Some(head) = decoder.decode_any(input, limits)? else {
             return if input.hung_up() { Err(Fault::Incomplete) } else { Ok(Event::NeedMore) };
         };
         let facts = head.facts();
@@ -232,6 +239,9 @@ impl ServerConnection {
         };
         self.sequence = self.sequence.wrapping_add(1);
         self.phase = Phase::Open;
+        if facts.expects_other {
+            return self.refuse(Fault::Expectation, facts.body, out, now);
+        }
         let rate = if timeouts.body_rate == 0 { Instant::NEVER } else { now.instant + timeouts.body_grace };
         let body_by = rate.min(now.instant + timeouts.body_idle);
         match facts.body {
@@ -244,6 +254,24 @@ impl ServerConnection {
             self.deadline = body_by;
         }
         Ok(Event::Request(head, Exchange { sequence: self.sequence }))
+    }
+
+    /// Answers a request that was understood. The connection goes on if no content was announced: nobody can tell whether
+    /// that still comes, and what came of it already depends on how the bytes were split.
+    fn refuse<'b>(
+        &mut self,
+        fault: Fault,
+        body: RequestBody,
+        out: &mut impl Sink,
+        now: Now,
+    ) -> Result<Event<'b>, Fault> {
+        let without_content = matches!(body, RequestBody::None | RequestBody::Length(0));
+        if !without_content || !self.request.persistent || self.closing {
+            return Err(fault);
+        }
+        put_fault(fault, self.request.is_head, ConnectionField::default(), out, now);
+        self.next_request(now);
+        Ok(Event::Refused(fault))
     }
 
     fn read_body<'b>(&mut self, input: &mut Input<'b>, now: Now) -> Result<Event<'b>, Fault> {

@@ -133,7 +133,7 @@ fn is_reserved(name: &str, section: Section) -> bool {
             Section::Final => is_among(&["date"]),
             Section::Interim => is_among(&["date", "upgrade"]),
             Section::Request => is_among(&["expect", "host", "upgrade"]),
-            Section::Trailers => is_among(&["date"]) || forbidden_in_trailers(name),
+            Section::Trailers => forbidden_in_trailers(name),
         }
 }
 

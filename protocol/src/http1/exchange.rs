@@ -2,7 +2,7 @@
 
 use super::chunked::ChunkHead;
 use super::encode::{BodyFrame, put_fields};
-use super::error::SendError;
+use super::error::{Fault, SendError};
 use super::fields::Fields;
 use super::head::RequestHead;
 use crate::output::Sink;
@@ -108,6 +108,10 @@ pub enum Event<'b> {
     /// The peer ended its side while an exchange is open; told once for each. A held answer is to be given up or given
     /// now; an answer under way may be finished, as the peer may still read.
     HungUp,
+    /// A request was refused, and the machine has answered it; the connection goes on. So it does after an
+    /// [`Expectation`](Fault::Expectation) that cannot be met, in a request without content that does not end the
+    /// connection. Every other fault ends it.
+    Refused(Fault),
     /// Nothing more will come and nothing is owed: close.
     Closed,
 }

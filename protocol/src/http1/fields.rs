@@ -149,14 +149,18 @@ pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(trim)
 }
 
-/// Whether a field frames, routes, authenticates or describes the message, so that it must be known before the content
-/// and has no place behind it (RFC 9110 section 6.5.1). A digest of the content is what trailers are for.
+/// Whether a field frames, routes or authenticates the message, modifies the request, controls the response or tells the
+/// content's format, so that it must be known before the content and has no place behind it (RFC 9110 section 6.5.1). Of
+/// the fields named `Content-` one is defined to have a place there: `Content-Digest` (RFC 9530 section 2).
 pub(super) fn forbidden_in_trailers(name: &str) -> bool {
-    const NAMES: [&str; 20] = [
+    const NAMES: [&str; 29] = [
+        "age",
         "authorization",
         "connection",
         "cookie",
+        "date",
         "expect",
+        "expires",
         "host",
         "if-match",
         "if-modified-since",
@@ -164,14 +168,20 @@ pub(super) fn forbidden_in_trailers(name: &str) -> bool {
         "if-range",
         "if-unmodified-since",
         "keep-alive",
+        "location",
         "max-forwards",
+        "pragma",
+        "proxy-authenticate",
         "proxy-authorization",
         "range",
+        "retry-after",
         "set-cookie",
         "te",
         "trailer",
         "transfer-encoding",
         "upgrade",
+        "vary",
+        "warning",
         "www-authenticate",
     ];
     let starts_with =
@@ -221,5 +231,27 @@ mod tests {
         let names: Vec<_> = Fields::of_trailers(lines).iter().map(|field| field.name).collect();
         assert_eq!(names, ["X", "Content-Digest"]);
         assert_eq!(Fields::of_head(lines).iter().count(), 5);
+    }
+
+    #[test]
+    fn what_must_be_known_before_the_content_is_no_trailer() {
+        // RFC 9110 section 6.5.1, kind by kind.
+        for kind in [
+            &["Transfer-Encoding", "Content-Length", "Trailer", "Connection", "TE", "Upgrade"][..], // framing
+            &["Host", "Max-Forwards"],
+            &["Authorization", "Proxy-Authenticate", "Proxy-Authorization", "Set-Cookie", "WWW-Authenticate"],
+            &["Expect", "If-Match", "Pragma", "Range"], // modifiers of requests
+            &["Age", "Cache-Control", "Date", "Expires", "Location", "Retry-After", "Vary", "Warning"],
+            &["Content-Encoding", "Content-Type", "Content-Range", "Content-X"],
+        ] {
+            for name in kind {
+                assert!(forbidden_in_trailers(name), "{name}");
+                assert!(forbidden_in_trailers(&name.to_ascii_uppercase()), "{name}");
+            }
+        }
+        // Their definitions allow it: RFC 9530 section 2, RFC 9110 sections 8.8.3 and 11.6.3.
+        for name in ["Content-Digest", "Repr-Digest", "ETag", "Authentication-Info", "X", "Contents"] {
+            assert!(!forbidden_in_trailers(name), "{name}");
+        }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) persistent: bool,
     /// `Expect: 100-continue` in HTTP/1.1.
     pub(super) expects_continue: bool,
+    /// Another `Expect` in HTTP/1.1, which cannot be met.
+    pub(super) expects_other: bool,
     /// `Connection: upgrade` in HTTP/1.1, so that `Upgrade` counts.
     pub(super) upgrade: bool,
     /// `websocket` is among what `Upgrade` lists.
@@ -51,7 +53,7 @@ impl Facts {
         let mut length = None;
         let mut codings = Codings::default();
         let mut connection = Connection::default();
-        let (mut expects_continue, mut other_expectation, mut websocket) = (false, false, false);
+        let (mut expects_continue, mut expects_other, mut websocket) = (false, false, false);
         let mut empty = 0;
         for field in fields {
             match field.name.len() {
@@ -68,7 +70,7 @@ impl Facts {
                         } else if member.eq_ignore_ascii_case(b"100-continue") {
                             expects_continue = true;
                         } else {
-                            other_expectation = true;
+                            expects_other = true;
                         }
                     }
                 }
@@ -109,15 +111,13 @@ impl Facts {
             (false, Some(bytes)) => RequestBody::Length(bytes),
             (false, None) => RequestBody::None,
         };
-        if http11 && other_expectation {
-            return Err(Fault::Expectation);
-        }
         let upgrade = http11 && connection.upgrade;
         Ok(Self {
             version,
             body,
             persistent: !connection.close && (http11 || connection.keep_alive),
             expects_continue: http11 && expects_continue,
+            expects_other: http11 && expects_other,
             upgrade,
             websocket: upgrade && websocket,
         })

@@ -73,6 +73,18 @@ impl HeadDecoder {
         input: &mut Input<'b>,
         limits: &Limits,
     ) -> Result<Option<RequestHead<'b>>, Fault> {
+        match self.decode_any(input, limits)? {
+            Some(head) if head.facts.expects_other => Err(Fault::Expectation),
+            head => Ok(head),
+        }
+    }
+
+    /// The same, also of a head that expects what cannot be met: its connection may go on.
+    pub(super) fn decode_any<'b>(
+        &mut self,
+        input: &mut Input<'b>,
+        limits: &Limits,
+    ) -> Result<Option<RequestHead<'b>>, Fault> {
         let layout = Layout::find(input.bytes(), &mut self.scan, limits)?;
         Ok(layout.map(|layout| layout.view(input.take(layout.length))))
     }
@@ -329,6 +341,7 @@ impl Layout {
                 body: RequestBody::None,
                 persistent: false,
                 expects_continue: false,
+                expects_other: false,
                 upgrade: false,
                 websocket: false,
             },

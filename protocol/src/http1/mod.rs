@@ -20,8 +20,9 @@
 //!
 //! **Parts.** [`HeadDecoder`], [`chunked::Decoder`] and [`chunked::ChunkHead`] are of use by themselves.
 //!
-//! **Errors.** What the peer did wrong is a [`RecvError`]: fatal, sticky, and answered by the machine. What the caller
-//! did wrong is a [`SendError`]: nothing was written, and the token comes back. Nothing here panics on either.
+//! **Errors.** What the peer did wrong is a [`RecvError`]: fatal, sticky, and answered by the machine; what can be
+//! answered without ending the connection is an event, [`Refused`](Event::Refused). What the caller did wrong is a
+//! [`SendError`]: nothing was written, and the token comes back. Nothing here panics on either.
 //!
 //! # A conversation
 //!

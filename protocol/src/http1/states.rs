@@ -17,7 +17,8 @@
 //! - `recv` reads only in the states without a request and while a body is to come. Everywhere else it does not look at
 //!   what is offered, and all events of the input are alike.
 //! - A call needs the token of its state, and is [`SendError::Stale`] in all others. A refused call changes nothing.
-//! - A fault is answered as long as no answer has begun (`Failed`), and cuts off one that has (`CutOff`).
+//! - A fault is answered as long as no answer has begun (`Failed`), and cuts off one that has (`CutOff`). Only an
+//!   expectation that cannot be met, in a request without a body, is answered and left behind (`Idle`).
 //!
 //! Not in the table, as it changes no state: `close_after_this` makes the next answer a last one ([`Event::RespondLast`]);
 //! that a peer hung up is told once for each request, and later only that nothing is read; a peer that hung up within its
@@ -87,6 +88,10 @@ pub(super) enum Event {
     HeadLength,
     /// `recv` of a head with a body in chunks.
     HeadChunked,
+    /// `recv` of a head that expects what cannot be met, without a body.
+    HeadRefused,
+    /// The same with a body, after `close_after_this`, or of a client that goes on no longer.
+    HeadRefusedLast,
     /// `recv` of bytes of a body that are not its last.
     Data,
     /// `recv` of the last byte of a body; of one in chunks, of its last chunk.
@@ -138,6 +143,8 @@ pub(super) enum Says {
     EndOfRequest,
     HungUp,
     Closed,
+    /// The machine refused the request, and goes on.
+    RefusedRequest,
     /// An error of `recv`.
     Fault(Fault),
     /// The error of `recv` that came before.
@@ -220,6 +227,8 @@ pub(super) const fn next(state: State, event: Event) -> Option<Next> {
         (New | Idle | Head, E::HeadOnly) => (Says::Request, QUIET, Open(Ended)),
         (New | Idle | Head, E::HeadLength) => (Says::Request, QUIET, Open(Length)),
         (New | Idle | Head, E::HeadChunked) => (Says::Request, QUIET, Open(Chunked)),
+        (New | Idle | Head, E::HeadRefused) => (Says::RefusedRequest, PUTS, Idle),
+        (New | Idle | Head, E::HeadRefusedLast) => (Says::Fault(Fault::Expectation), PUTS, Failed),
         (New | Idle | Head, E::Malformed) => (Says::Fault(Fault::Version), PUTS, Failed),
         (Head, E::HangUp) => (Says::Fault(Fault::Incomplete), PUTS, Failed),
         (New | Idle | Head, E::Data | E::DataEnd | E::Trailers) => return None,
@@ -242,7 +251,14 @@ pub(super) const fn next(state: State, event: Event) -> Option<Next> {
         (Last(Length | Chunked), E::HangUp) => (Says::HungUp, QUIET, state),
         (
             Open(Length | Chunked) | Last(Length | Chunked),
-            E::PartOfHead | E::HeadOnly | E::HeadLength | E::HeadChunked | E::Trailers | E::Malformed,
+            E::PartOfHead
+            | E::HeadOnly
+            | E::HeadLength
+            | E::HeadChunked
+            | E::HeadRefused
+            | E::HeadRefusedLast
+            | E::Trailers
+            | E::Malformed,
         ) => return None,
 
         // Nothing is read: the request's end is told, and then nothing but that its peer has gone.
@@ -299,13 +315,15 @@ pub(super) const STATES: [State; 20] = [
 ];
 
 /// Every event there is.
-pub(super) const EVENTS: [Event; 25] = [
+pub(super) const EVENTS: [Event; 27] = [
     Event::Nothing,
     Event::NothingClosing,
     Event::PartOfHead,
     Event::HeadOnly,
     Event::HeadLength,
     Event::HeadChunked,
+    Event::HeadRefused,
+    Event::HeadRefusedLast,
     Event::Data,
     Event::DataEnd,
     Event::Trailers,
@@ -350,6 +368,8 @@ impl Event {
                 | Self::HeadOnly
                 | Self::HeadLength
                 | Self::HeadChunked
+                | Self::HeadRefused
+                | Self::HeadRefusedLast
                 | Self::Data
                 | Self::DataEnd
                 | Self::Trailers
@@ -367,6 +387,8 @@ impl Event {
             Self::HeadOnly => "head without a body",
             Self::HeadLength => "head with `Content-Length`",
             Self::HeadChunked => "head with chunks",
+            Self::HeadRefused => "head with an unmet expectation",
+            Self::HeadRefusedLast => "unmet expectation with a body, or closing",
             Self::Data => "content",
             Self::DataEnd => "last of the content",
             Self::Trailers => "trailers",

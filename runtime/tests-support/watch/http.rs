@@ -58,7 +58,7 @@ fn malformed_input_gets_its_status_and_closes_only_its_own_connection() {
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n folded\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: \x00\r\n\r\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\n\r\n", 417),
+        (&[put, "Content-Length: 1\r\nExpect: a miracle\r\n\r\n"].concat().into_bytes(), 417),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400),
         (long_target.as_bytes(), 414),
         (long_field.as_bytes(), 431),
@@ -120,6 +120,18 @@ fn unusual_requests_are_understood() {
         client.send(request);
         assert_eq!(client.response().text(), "ok\n", "{request}");
     }
+}
+
+#[test]
+fn an_expectation_that_is_not_met_ends_no_connection_without_a_body() {
+    let server = Process::start();
+    let mut client = server.connect();
+    client.send(
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nExpect: a miracle\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n",
+    );
+    assert_eq!(client.response().status, 417);
+    assert_eq!(client.response().text(), "ok\n");
 }
 
 #[test]

@@ -105,6 +105,10 @@ impl Connection {
                     }
                 }
                 Ok(Event::Trailers(_)) => {}
+                // It is answered.
+                Ok(Event::Refused(_)) => {
+                    core.metrics.requests_malformed.inc();
+                }
                 Ok(Event::EndOfRequest) => {
                     if let Some(Receiving { exchange, call, body }) = receiving.take() {
                         // What begins after the farewell has one of its own.

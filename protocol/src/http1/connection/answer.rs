@@ -334,19 +334,8 @@ impl ServerConnection {
     pub(super) fn fail(&mut self, fault: Fault, is_head: bool, out: &mut impl Sink, now: Now) -> RecvError {
         let answered = matches!(self.phase, Phase::Idle | Phase::Open);
         if answered {
-            let (before, after) = ("{\"error\":\"", "\"}");
-            let reason = fault.reason();
-            put_status(out, fault.status());
-            put_date(out, now.unix);
-            out.put(b"Content-Type: application/json\r\n");
-            put_length(out, LengthField::Bytes((before.len() + reason.len() + after.len()) as u64));
-            put_connection(out, ConnectionField { close: true, ..ConnectionField::default() });
-            out.put(b"\r\n");
-            if !is_head {
-                out.put(before.as_bytes());
-                out.put(reason.as_bytes());
-                out.put(after.as_bytes());
-            }
+            let close = ConnectionField { close: true, ..ConnectionField::default() };
+            put_fault(fault, is_head, close, out, now);
         }
         self.end(Phase::Failed { fault, answered });
         RecvError::new(fault, answered)
@@ -357,5 +346,28 @@ impl ServerConnection {
         if self.request.expects_continue && !mem::replace(&mut self.request.continued, true) {
             out.put(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
+    }
+}
+
+/// The whole answer to a fault.
+pub(super) fn put_fault(
+    fault: Fault,
+    is_head: bool,
+    connection: ConnectionField,
+    out: &mut impl Sink,
+    now: Now,
+) {
+    let (before, after) = ("{\"error\":\"", "\"}");
+    let reason = fault.reason();
+    put_status(out, fault.status());
+    put_date(out, now.unix);
+    out.put(b"Content-Type: application/json\r\n");
+    put_length(out, LengthField::Bytes((before.len() + reason.len() + after.len()) as u64));
+    put_connection(out, connection);
+    out.put(b"\r\n");
+    if !is_head {
+        out.put(before.as_bytes());
+        out.put(reason.as_bytes());
+        out.put(after.as_bytes());
     }
 }

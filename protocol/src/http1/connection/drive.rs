@@ -152,6 +152,7 @@ impl Driven {
             Ok(exchange::Event::EndOfRequest) => Says::EndOfRequest,
             Ok(exchange::Event::HungUp) => Says::HungUp,
             Ok(exchange::Event::Closed) => Says::Closed,
+            Ok(exchange::Event::Refused(_)) => Says::RefusedRequest,
             Err(error) if self.error.replace(error) == Some(error) => Says::SameFault,
             Err(error) => Says::Fault(error.fault),
         }
@@ -181,6 +182,10 @@ impl Driven {
             }
             Event::HeadChunked => {
                 format!("{part}{fields}Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+            }
+            Event::HeadRefused => format!("{part}{fields}Expect: a miracle\r\n\r\n"),
+            Event::HeadRefusedLast => {
+                format!("{part}{fields}Expect: a miracle\r\nContent-Length: 3\r\n\r\n")
             }
             Event::Data if in_chunks => "1\r\na\r\n".to_string(),
             Event::Data => "ab".to_string(),

@@ -1,5 +1,7 @@
 //! Several exchanges on a connection: order, expectation, upgrade, the end.
 
+use core::time::Duration;
+
 use super::*;
 
 /// Takes one event.
@@ -222,9 +224,63 @@ fn row_4_6_other_expectations_are_417() {
     for value in
         ["x", "100-continue, x", "x100-continue", "100-continue=1", "100-continue;q=1", "\"100-continue\""]
     {
-        bad(&get(&format!("Expect: {value}\r\n")), Fault::Expectation);
+        let wire = get(&format!("Expect: {value}\r\n"));
+        let seen = split_with(&[wire.as_bytes(), NEXT].concat(), &Config::default());
+        assert_eq!((seen.fault, &seen.rest[..]), (None, &b""[..]));
+        assert_eq!(seen.events, ["refused Expectation", "GET /next", "end"]);
+        let content = format!("{{\"error\":\"{}\"}}", Fault::Expectation);
+        let refusal = format!(
+            "HTTP/1.1 417 Expectation Failed\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{content}",
+            content.len()
+        );
+        assert_eq!(seen.out, refusal + OK);
     }
     good(&get("Expect: 100-continue, ,100-CONTINUE\r\n"));
+}
+
+#[test]
+fn row_4_6_a_417_closes_where_a_body_may_follow() {
+    // Whether it follows is the client's to say, and whether it came already depends on how the bytes were split.
+    for lines in ["Content-Length: 2\r\n", "Transfer-Encoding: chunked\r\n", "Connection: close\r\n"] {
+        bad(&get(&format!("Expect: x\r\n{lines}")), Fault::Expectation);
+    }
+    let seen = split_with(get("Expect: x\r\nContent-Length: 0\r\n").as_bytes(), &Config::default());
+    assert_eq!((seen.fault, &seen.events[..]), (None, &["refused Expectation".to_string()][..]));
+}
+
+#[test]
+fn row_4_6_a_417_to_head_has_no_content() {
+    for (lines, close) in [("", ""), ("Content-Length: 2\r\n", "Connection: close\r\n")] {
+        let wire = format!("HEAD / HTTP/1.1\r\nHost: x\r\nExpect: x\r\n{lines}\r\n");
+        let seen = split_with(wire.as_bytes(), &Config::default());
+        assert!(seen.out.ends_with(&format!("\r\nContent-Length: 54\r\n{close}\r\n")), "{}", seen.out);
+    }
+}
+
+#[test]
+fn row_4_6_a_417_in_a_drain_is_the_last_answer() {
+    let mut wire = get("Expect: x\r\n").into_bytes();
+    let (mut connection, mut out) = (connection(), Vec::new());
+    connection.close_after_this();
+    let error = connection.recv(&mut Input::new(&mut wire), &mut out, Now::default()).unwrap_err();
+    assert_eq!((error.fault, error.answered), (Fault::Expectation, true));
+    assert!(text(&out).contains("\r\nConnection: close\r\n"));
+    assert_eq!(connection.disposition(), Disposition::Finish);
+}
+
+#[test]
+fn row_4_6_a_417_that_keeps_the_connection_waits_for_the_next_request() {
+    let mut wire = get("Expect: x\r\n").into_bytes();
+    let (mut connection, mut out) = (connection(), Vec::new());
+    let now = Now::default().later(Duration::from_secs(1));
+    let event = connection.recv(&mut Input::new(&mut wire), &mut out, now).unwrap();
+    assert!(matches!(event, Event::Refused(Fault::Expectation)));
+    assert!(connection.is_idle());
+    assert_eq!(connection.deadline(), Some(now.instant + Timeouts::default().keep_alive));
+    let mut nothing = [];
+    let event = connection.recv(&mut Input::last(&mut nothing), &mut out, now).unwrap();
+    assert!(matches!(event, Event::Closed));
 }
 
 #[test]

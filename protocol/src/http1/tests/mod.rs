@@ -93,6 +93,7 @@ impl Peer {
                     }
                 }
                 Event::HungUp => events.push("hung up".to_string()),
+                Event::Refused(fault) => events.push(format!("refused {fault:?}")),
                 Event::NeedMore | Event::Paused | Event::Closed => unreachable!(),
             }
         }

@@ -73,9 +73,9 @@ impl ClientConnection {
     }
 
     /// Whether content of the request under way may be sent now: not before `100 Continue` or its deadline if it was
-    /// expected, and not when the server has answered instead.
+    /// expected, and not when the server has answered instead or the connection has failed.
     pub fn takes_content(&self) -> bool {
-        self.phase == Phase::Sending
+        self.phase == Phase::Sending && !self.is_over()
     }
 
     /// What to write around so many bytes of content, which are written by the caller. They count from now on. None has

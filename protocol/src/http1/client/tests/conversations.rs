@@ -160,3 +160,12 @@ fn the_token_of_another_request_is_stale() {
     early.connection.abandon(late, Now::default());
     assert!(early.connection.takes_content() && early.out.is_empty());
 }
+
+#[test]
+fn a_connection_that_failed_takes_no_content() {
+    let (mut early, mut body) = Early::new(&CHUNKED, "no response");
+    assert!(early.connection.takes_content());
+    assert_eq!(early.receive(false), Err(Failure::Malformed(Fault::VersionGrammar)));
+    assert!(!early.connection.takes_content());
+    assert_eq!(early.connection.data(&mut body, b"a", &mut early.out), Err(SendError::Stale));
+}

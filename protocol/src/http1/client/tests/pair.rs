@@ -66,6 +66,7 @@ impl Pair {
                 Event::Trailers(fields) => self.server_saw.push(format!("trailers {fields:?}")),
                 Event::EndOfRequest => self.server_saw.push("end".into()),
                 Event::HungUp => self.server_saw.push("hung up".into()),
+                Event::Refused(fault) => self.server_saw.push(format!("refused {fault:?}")),
                 Event::Closed => {
                     self.server_saw.push("closed".into());
                     break;

@@ -156,7 +156,7 @@ proptest! {
                         trailed.extend(fields.iter().map(|field| (field.name.to_string(), field.value.to_vec())));
                     }
                     Event::EndOfRequest => ended = true,
-                    Event::HungUp | Event::Closed => prop_assert!(false),
+                    Event::HungUp | Event::Refused(_) | Event::Closed => prop_assert!(false),
                 }
             }
             let taken = input.consumed();
