@@ -246,3 +246,18 @@ fn a_small_queue_delays_and_loses_nothing() {
         world.agrees();
     }
 }
+
+#[test]
+fn a_client_that_leaves_says_so_and_where_it_was() {
+    for transport in STREAMS {
+        let mut world = World::by(transport);
+        world.put("a", "1");
+        world.put("a", "2");
+        world.advance(secs(1));
+        assert_eq!(world.client.revision().map(|at| at.as_u64()), Some(102));
+        let mut out = Vec::new();
+        let now = world.sim.now();
+        world.client.close(&mut out, now);
+        assert_eq!(out.first(), (transport == Transport::WebSocket).then_some(&0x88));
+    }
+}
