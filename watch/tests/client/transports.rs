@@ -4,7 +4,7 @@ use keepwatch_protocol::Instant;
 use keepwatch_watch::client::{ClientConfig, Event, Transport};
 use keepwatch_watch::{Config, Filter, LogLimits};
 
-use crate::support::{ALL, EXACT, START, STREAMS, World, only, secs};
+use crate::support::{ALL, EXACT, START, STREAMS, World, only, revision, secs};
 
 fn keeping(changes: usize) -> Config {
     Config { log: LogLimits { changes, ..LogLimits::default() }, ..Config::default() }
@@ -254,7 +254,7 @@ fn a_client_that_leaves_says_so_and_where_it_was() {
         world.put("a", "1");
         world.put("a", "2");
         world.advance(secs(1));
-        assert_eq!(world.client.revision().map(|at| at.as_u64()), Some(102));
+        assert_eq!(world.client.revision(), Some(revision(102)));
         let mut out = Vec::new();
         let now = world.sim.now();
         world.client.close(&mut out, now);
