@@ -113,7 +113,8 @@
 //!
 //! # Features
 //!
-//! `std` (default) only implements traits of `std` where they help; without it the crate is `no_std` with `alloc`.
+//! `std` (default) only implements traits of `std` where they help; without it the crate is `no_std` with `alloc`. `deflate`
+//! compresses WebSocket messages ([`websocket::deflate`]), with `zlib-rs`.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "std"), no_std)]
 

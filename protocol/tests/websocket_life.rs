@@ -1,5 +1,5 @@
 //! The life of a WebSocket as handlers are told it: servers and clients, in memory.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::time::Duration;
 

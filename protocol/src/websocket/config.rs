@@ -15,7 +15,8 @@ use super::deflate::Compression;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The most bytes of payload in one received message, over all its fragments. Checked when a frame's head is read, and
-    /// nothing is reserved on its word. Default 1 MiB. More is 1009.
+    /// nothing is reserved on its word; of a compressed message, the bytes that come out are counted as they do. Default
+    /// 1 MiB. More is 1009.
     pub message_bytes: u64,
     /// The most fragments of one received message that may be empty: they bring it no nearer to its end, so without a limit
     /// one message could keep a reader busy for ever. Default 64. More is 1008.

@@ -5,9 +5,7 @@ use alloc::sync::Arc;
 
 use super::close::{Close, CloseCode};
 use super::config::Config;
-#[cfg(feature = "deflate")]
-use super::deflate::States;
-use super::deflate::{Agreed, Parameters};
+use super::deflate::{Agreed, Parameters, States};
 use super::error::RecvError;
 use super::frame::{self, CONTROL_BYTES, Head, Opcode};
 use super::payload::Payload;
@@ -113,7 +111,6 @@ pub(super) struct Rare {
     /// The text that is being sent in parts.
     pub(super) sent_text: Utf8,
     /// What inflates and compresses: between messages with context takeover, otherwise inside a message.
-    #[cfg(feature = "deflate")]
     pub(super) states: States,
 }
 
@@ -185,15 +182,8 @@ impl Connection {
     /// The same connection, whose handshake agreed to compress. The [`Config`] must have the
     /// [`compression`](Config::compression) that agreed; with another one, what is compressed is refused.
     #[must_use]
-    #[cfg_attr(
-        not(feature = "deflate"),
-        expect(unused_mut, reason = "without the codec nothing is agreed to")
-    )]
     pub fn with_deflate(mut self, agreed: Agreed) -> Self {
-        #[cfg(feature = "deflate")]
         self.set_deflate(agreed);
-        #[cfg(not(feature = "deflate"))]
-        drop(agreed);
         self
     }
 
@@ -252,7 +242,6 @@ impl Connection {
         out: &mut impl Sink,
         now: Now,
     ) -> Result<Event<'b>, RecvError> {
-        #[cfg(feature = "deflate")]
         if let Some(event) = self.next_inflated(input, now)? {
             return Ok(event);
         }
@@ -278,7 +267,6 @@ impl Connection {
             let message = self.begin(&head)?;
             input.take(size);
             self.heard_data(now);
-            #[cfg(feature = "deflate")]
             if let Some(event) = self.next_inflated(input, now)? {
                 return Ok(event);
             }
@@ -328,11 +316,7 @@ impl Connection {
     /// inflate to nothing; no compressor that means well makes twice of what there was.
     fn deflated_left(&self) -> u64 {
         let limit = self.config.message_bytes.saturating_mul(2).saturating_add(DEFLATED_SLACK);
-        #[cfg(feature = "deflate")]
-        let taken = self.rare.as_ref().map_or(0, |rare| rare.states.taken());
-        #[cfg(not(feature = "deflate"))]
-        let taken = 0;
-        limit.saturating_sub(taken)
+        limit.saturating_sub(self.rare.as_ref().map_or(0, |rare| rare.states.taken()))
     }
 
     /// The next bytes of the message, unmasked.
@@ -395,7 +379,11 @@ impl Connection {
             self.pongs += 1;
             self.put_control(Opcode::Pong, payload, out);
         } else {
-            self.rare.get_or_insert_default().owed = Some(Box::new(Owed::new(payload)));
+            let owed = Owed::new(payload);
+            match &mut self.rare.get_or_insert_default().owed {
+                Some(older) => **older = owed,
+                none => *none = Some(Box::new(owed)),
+            }
         }
     }
 
@@ -462,7 +450,6 @@ impl Connection {
 
     /// No message will be received or sent any more.
     pub(super) fn drop_states(&mut self) {
-        #[cfg(feature = "deflate")]
         if let Some(rare) = &mut self.rare {
             rare.states = States::default();
         }
@@ -507,5 +494,10 @@ mod size {
     #[test]
     fn a_connection_takes_64_bytes() {
         assert_eq!(size_of::<Connection>(), 64);
+    }
+
+    #[test]
+    fn what_few_connections_need_takes_little_more() {
+        assert_eq!(size_of::<super::Rare>(), if cfg!(feature = "deflate") { 56 } else { 24 });
     }
 }

@@ -25,8 +25,8 @@
 //! comes after the end is swallowed.
 //!
 //! The parts stand alone as well: [`frame`] (heads), [`mask`], [`utf8`] (validation of a stream), [`handshake`] (both
-//! sides' checks), [`assembly`] (whole messages). No extension is spoken yet: a frame with a reserved bit is
-//! refused.
+//! sides' checks), [`assembly`] (whole messages). One extension is spoken, where it was agreed to: [`deflate`]. Otherwise a
+//! frame with a reserved bit is refused. What many connections get is a [`Prepared`] message.
 //!
 //! One conversation, from the server's side:
 //!
@@ -98,6 +98,7 @@ pub enum Role {
 
 impl Role {
     /// The peer's.
+    #[must_use]
     pub const fn other(self) -> Self {
         match self {
             Self::Server => Self::Client,

@@ -61,7 +61,7 @@ impl Connection {
 
     /// Sends a part of a message that is not known whole: a fragment (RFC 6455 section 5.4). The first call begins a
     /// message, the one with `last` ends it; other messages cannot go out between them, pings and pongs can. Text may be
-    /// cut inside a code point.
+    /// cut inside a code point. Where messages are compressed, each part can be inflated when it arrives.
     ///
     /// # Errors
     ///
@@ -253,21 +253,6 @@ impl Connection {
             Role::Client => Some(self.keys.next_key()),
         }
     }
-}
-
-/// Without the codec nothing is agreed to, so nothing is compressed.
-#[cfg(not(feature = "deflate"))]
-#[expect(clippy::unused_self, reason = "they stand in for those of the codec")]
-impl Connection {
-    fn put_deflated(&mut self, _: MessageKind, _: &[u8], _: &mut impl Sink) -> bool {
-        false
-    }
-
-    fn begin_deflated(&mut self) -> bool {
-        false
-    }
-
-    fn put_deflated_part(&mut self, _: bool, _: Opcode, _: &[u8], _: &mut impl Sink) {}
 }
 
 /// Masking keys from a seed: `SplitMix64`, of which each key is half a step's output.

@@ -88,7 +88,7 @@ impl Utf8 {
         }
     }
 
-    fn carries(&self) -> bool {
+    fn carries(self) -> bool {
         self.carry != [0; 3]
     }
 }

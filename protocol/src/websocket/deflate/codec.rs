@@ -132,12 +132,13 @@ pub(in super::super) struct Compressor {
 }
 
 impl Compressor {
-    /// Compresses from `from` to `to`, and lets all of it come out, up to a byte's border: behind an empty block that is not
-    /// compressed, of which [`TAIL`] is the end. Where `to` is full more is to come: call it with the rest.
-    pub(in super::super) fn compress(&mut self, from: &[u8], to: &mut [u8]) -> Progress {
+    /// Compresses from `from` to `to`. To flush lets all of it come out, up to a byte's border: behind an empty block that is
+    /// not compressed, of which [`TAIL`] is the end. Where `to` is full more is to come: call it with the rest.
+    pub(in super::super) fn compress(&mut self, from: &[u8], to: &mut [u8], flush: bool) -> Progress {
         let (taken, given) = (self.stream.total_in(), self.stream.total_out());
         // The state is sound and the target has room, so the only failure is to have nothing to do.
-        let _status = self.stream.compress(from, to, DeflateFlush::SyncFlush);
+        let flush = if flush { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush };
+        let _status = self.stream.compress(from, to, flush);
         let taken = self.stream.total_in().wrapping_sub(taken) as usize;
         Progress { taken, given: self.stream.total_out().wrapping_sub(given) as usize }
     }

@@ -16,6 +16,15 @@
 //!                                                                         receiving: 1013, [`RecvError::NoMemory`]
 //! ```
 //!
+//! What came in one frame may inflate to very much: it is inflated into buffers of 16 KiB, each of which is one
+//! [`Event::Data`](super::Event::Data), so a message of any length passes through without being held. Its limit,
+//! [`Config::message_bytes`](super::Config::message_bytes), counts what came out, while it comes out. Compressed bytes are
+//! bounded as well, to twice the limit and 1 KiB, as endless ones can inflate to nothing.
+//!
+//! Who sends text of others beside secrets should not compress both in one context: the length of what is sent tells what they
+//! share. [`Connection::send_uncompressed`](super::Connection::send_uncompressed) is for that, and for what is compressed in
+//! itself.
+//!
 //! The negotiation alone, [`Terms`], is always there. To compress takes the feature `deflate`: without it a [`Compression`]
 //! is always off, and nothing is offered or accepted.
 //!
@@ -43,6 +52,8 @@
 #[cfg(feature = "deflate")]
 mod codec;
 mod compression;
+#[cfg(not(feature = "deflate"))]
+mod off;
 mod offer;
 #[cfg(feature = "deflate")]
 mod pool;
@@ -55,7 +66,14 @@ mod send;
 pub use compression::DeflateConfig;
 pub use compression::{Agreed, Compression, Offer};
 pub use offer::{Parameters, RefusedExtension, Terms};
+
+#[cfg(not(feature = "deflate"))]
+pub(super) use off::States;
+#[cfg(not(feature = "deflate"))]
+use off::{Pool, Reservation};
 #[cfg(feature = "deflate")]
 pub(super) use pool::Room;
+#[cfg(feature = "deflate")]
+use pool::{Pool, Reservation};
 #[cfg(feature = "deflate")]
 pub(super) use receive::States;

@@ -30,8 +30,9 @@ const WINDOW_BITS: core::ops::RangeInclusive<u8> = 9..=15;
 pub struct Terms {
     /// The largest window for what is sent, 9 to 15 bits; what is beyond becomes the nearest.
     pub send_window_bits: u8,
-    /// The largest window for what is received, 9 to 15 bits. It is asked for; a client that cannot limit its window is
-    /// served all the same.
+    /// The largest window for what is received, 9 to 15 bits. It spares the peer's memory: an inflater of ours takes the same
+    /// with any. So a client that cannot limit its window is served all the same, and a larger one than agreed to is no
+    /// error.
     pub receive_window_bits: u8,
     /// Whether what is sent may refer to the messages before (context takeover): smaller messages, and a compressor that
     /// stays with the connection.
@@ -120,7 +121,7 @@ impl Terms {
         Parameters::new(no_takeover, (server, client)).map(Some).ok_or(RefusedExtension::Window)
     }
 
-    fn accept_offer(&self, offer: &Asked) -> Option<(Parameters, String)> {
+    fn accept_offer(self, offer: &Asked) -> Option<(Parameters, String)> {
         let server = match offer.server_max_window_bits {
             Bits::None => self.send_window_bits,
             Bits::Bare => return None,

@@ -34,6 +34,10 @@ pub(in super::super) struct Pool {
 }
 
 #[derive(Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "what is taken goes into a box, and is neither copied nor allocated for that"
+)]
 pub(in super::super) struct Shelf {
     used: usize,
     idle: usize,
@@ -65,7 +69,7 @@ pub(in super::super) trait Kept: Sized {
     fn reset(&mut self);
 }
 
-/// Something of the pool's, which goes back when it is dropped.
+/// Something of the pool's, which goes back when it is dropped; or nothing.
 pub(in super::super) struct Pooled<T: Kept>(Option<Box<Slot<T>>>);
 
 pub(in super::super) struct Slot<T> {
@@ -99,6 +103,11 @@ impl Pool {
     pub(super) fn memory(&self) -> usize {
         let shelf = self.shelf();
         shelf.used + shelf.idle
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.shelf().used
     }
 
     /// Takes one off the shelf, or makes it; `None` if the budget has no room for it.
@@ -191,13 +200,24 @@ impl Shelf {
 }
 
 impl<T: Kept> Pooled<T> {
-    /// There until it is dropped.
+    /// Takes what is there, if something is.
+    pub(super) fn take(&mut self) -> Option<Self> {
+        self.0.take().map(|slot| Self(Some(slot)))
+    }
+
     pub(super) fn item(&mut self) -> Option<&mut T> {
         self.0.as_mut().map(|slot| &mut slot.item)
     }
 
     pub(super) fn shared(&self) -> Option<&T> {
         self.0.as_ref().map(|slot| &slot.item)
+    }
+}
+
+impl<T: Kept> Default for Pooled<T> {
+    /// Nothing.
+    fn default() -> Self {
+        Self(None)
     }
 }
 

@@ -14,19 +14,19 @@ const UNMASKED_AT_ONCE: usize = 4096;
 /// What inflates and compresses for a connection. The states come first: what is set aside for them goes last.
 #[derive(Debug, Default)]
 pub(in super::super) struct States {
-    inflater: Option<Pooled<Inflater>>,
-    pub(super) compressor: Option<Pooled<Compressor>>,
+    inflater: Pooled<Inflater>,
+    pub(super) compressor: Pooled<Compressor>,
     reservation: Option<Reservation>,
 }
 
 impl States {
     /// How many compressed bytes of the message under way were taken.
     pub(in super::super) fn taken(&self) -> u64 {
-        self.inflater.as_ref().and_then(Pooled::shared).map_or(0, |inflater| inflater.taken)
+        self.inflater.shared().map_or(0, |inflater| inflater.taken)
     }
 
     fn is_drained(&self) -> bool {
-        self.inflater.as_ref().and_then(Pooled::shared).is_none_or(Inflater::is_drained)
+        self.inflater.shared().is_none_or(Inflater::is_drained)
     }
 }
 
@@ -56,7 +56,7 @@ impl Connection {
         let mut inflater = self.take_inflater()?;
         let event = self.inflate(message, &mut inflater, input, now)?;
         if self.receiving.is_some() || self.takeover(self.role.other()) {
-            self.rare.get_or_insert_default().states.inflater = Some(inflater);
+            self.rare.get_or_insert_default().states.inflater = inflater;
         }
         Ok(event)
     }

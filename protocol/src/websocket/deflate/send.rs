@@ -12,6 +12,9 @@ use crate::output::Sink;
 /// What a part of a message is compressed into where the budget has no buffer left: a message that has begun must go on.
 const SMALL_BUFFER_BYTES: usize = 1024;
 
+/// How much is compressed at a time while it may turn out that it is not worth it.
+const TRIED_AT_ONCE: usize = 1024;
+
 /// An empty message, compressed (RFC 7692 section 7.2.3.6): the beginning of an empty block, whose end is left away.
 const EMPTY: [u8; 1] = [0];
 
@@ -34,7 +37,7 @@ impl Connection {
         // Once a compressor has seen what the peer has not, it must not refer to it: with takeover there is no way back.
         let put = self.put_compressed(deflate, (kind.into(), true), payload, buffer.free(), !takeover, out);
         if takeover {
-            self.rare.get_or_insert_default().states.compressor = Some(compressor);
+            self.rare.get_or_insert_default().states.compressor = compressor;
         }
         put
     }
@@ -42,7 +45,7 @@ impl Connection {
     /// A message of parts begins: whether it is compressed.
     pub(in super::super) fn begin_deflated(&mut self) -> bool {
         let Some(compressor) = self.take_compressor() else { return false };
-        self.rare.get_or_insert_default().states.compressor = Some(compressor);
+        self.rare.get_or_insert_default().states.compressor = compressor;
         true
     }
 
@@ -65,11 +68,11 @@ impl Connection {
             if let Some(deflate) = compressor.item() {
                 self.put_compressed(deflate, (opcode, last), payload, buffer, false, out);
             }
-            self.rare.get_or_insert_default().states.compressor = Some(compressor);
+            self.rare.get_or_insert_default().states.compressor = compressor;
         }
         if last && !self.takeover(self.role) {
             if let Some(rare) = &mut self.rare {
-                rare.states.compressor = None;
+                rare.states.compressor = Pooled::default();
             }
         }
     }
@@ -88,7 +91,7 @@ impl Connection {
         let mut buffer: Pooled<Buffer> = pool.take((), Memory::OnDemand)?;
         let (mut rest, mut compressed) = (payload, Vec::new());
         loop {
-            let Progress { taken, given } = compressor.item()?.compress(rest, buffer.free());
+            let Progress { taken, given } = compressor.item()?.compress(rest, buffer.free(), true);
             rest = rest.get(taken..).unwrap_or_default();
             compressed.extend_from_slice(buffer.free().get(..given).unwrap_or_default());
             if given < BUFFER_BYTES {
@@ -120,18 +123,28 @@ impl Connection {
     ) -> bool {
         let (mut rest, mut filled) = (payload, 0);
         loop {
+            let piece = if may_give_up { rest.get(..TRIED_AT_ONCE).unwrap_or(rest) } else { rest };
+            let flush = piece.len() == rest.len();
             let free = buffer.get_mut(filled..).unwrap_or_default();
-            let Progress { taken, given } = compressor.compress(rest, free);
+            let Progress { taken, given } = compressor.compress(piece, free, flush);
             rest = rest.get(taken..).unwrap_or_default();
             filled += given;
-            if may_give_up && filled >= payload.len() - rest.len() {
-                return false;
+            let (full, stuck) = (filled == buffer.len(), taken == 0 && given == 0);
+            if !full && !flush && !stuck {
+                continue;
             }
-            if filled < buffer.len() || given == 0 {
+            if may_give_up {
+                // What was taken last may not have come out.
+                let waiting = if full { TRIED_AT_ONCE } else { 0 };
+                if filled + waiting >= payload.len() - rest.len() {
+                    return false;
+                }
+                may_give_up = false;
+            }
+            if !full || stuck {
                 break;
             }
             // The end of what there is may be what is left away at the end of the message.
-            may_give_up = false;
             let kept = filled - TAIL.len();
             self.put_frame((opcode, false), buffer.get_mut(..kept).unwrap_or_default(), out);
             buffer.copy_within(kept.., 0);

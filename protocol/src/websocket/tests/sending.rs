@@ -52,7 +52,8 @@ fn a_client_s_payloads_of_every_length_around_its_mask_buffer_arrive() {
 #[test]
 fn row_prepared_messages_are_what_would_be_sent() {
     let (mut server, mut out) = (connection(Role::Server, Config::default()), Vec::new());
-    for message in [Message::Text("shared"), Message::Binary(&[0xff; 70_000])] {
+    let large = vec![0xff; 70_000];
+    for message in [Message::Text("shared"), Message::Binary(&large)] {
         out.clear();
         server.send(message.kind(), message.as_bytes(), &mut out).unwrap();
         let prepared = Prepared::new(message);
