@@ -139,7 +139,7 @@ impl WatchClient {
             match link {
                 Ok(None) => return Next::Open,
                 Ok(Some(link)) => self.link = link,
-                Err(end) => return self.close(end, now),
+                Err(end) => return self.over(end, now),
             }
         }
     }
@@ -191,7 +191,7 @@ impl WatchClient {
         match link {
             Ok(None) => {}
             Ok(Some(link)) => self.link = link,
-            Err(end) => return self.close(end, now),
+            Err(end) => return self.over(end, now),
         }
         Next::Open
     }
@@ -201,7 +201,21 @@ impl WatchClient {
         self.progress.next_event()
     }
 
-    fn close(&mut self, end: End, now: Now) -> Next {
+    /// The revision up to which everything was received, though events of it may still wait: the one to begin
+    /// [after](Start::After) in another life. `None` while the state is listed. It may lie a commit before the last change
+    /// that was told, as that may not be whole.
+    pub fn revision(&self) -> Option<Revision> {
+        self.progress.revision()
+    }
+
+    /// Ends the watch. Says farewell where the protocol has one: write what was put, then close the connection.
+    pub fn close(mut self, out: &mut impl Sink, now: Now) {
+        if let Link::Socket(socket) = &mut self.link {
+            socket.close(out, now);
+        }
+    }
+
+    fn over(&mut self, end: End, now: Now) -> Next {
         self.end(end, now);
         Next::Close
     }
@@ -258,6 +272,16 @@ mod tests {
         assert!(new("x", &[("Authorization", "a\r\nb: c")]).is_some());
         assert!(new("x", &[("Host", "y")]).is_some());
         assert_eq!(new("x", &[("Sec-WebSocket-Key", "y")]), Some(OpeningError::Field));
+    }
+
+    #[test]
+    fn the_revision_to_begin_after_is_known_when_the_state_is() {
+        let client = |start| {
+            let filter = Filter::Prefix("".into());
+            WatchClient::new(Target { authority: "x".into(), filter, start }, Arc::default(), 0).unwrap()
+        };
+        assert_eq!(client(Start::List).revision(), None);
+        assert_eq!(client(Start::After(Revision::MAX)).revision(), Some(Revision::MAX));
     }
 
     #[test]

@@ -41,8 +41,8 @@
 //! listing says what is true now. Short polls see states and not changes, so each state that differs is told as a listing.
 //!
 //! What makes no sense (JSON of another shape, a key that was not asked for, a revision that goes back, more than the
-//! [limits](ClientLimits) allow) is [`Event::Failed`]: nothing of it is told, the connection is given up, and the watch goes
-//! on from what was told before.
+//! [limits](ClientLimits) allow) is [`Event::Failed`]: it is not told, the connection is given up, and the watch goes on from
+//! what was told before.
 //!
 //! # Example
 //!

@@ -99,6 +99,14 @@ impl Progress {
         self.events.pop_front()
     }
 
+    /// Up to where everything was received; `None` while there is a list to be told.
+    pub(super) fn revision(&self) -> Option<Revision> {
+        match &self.stage {
+            Stage::Listing(listing) if !listing.poll || listing.at.is_some() => None,
+            Stage::Listing(_) | Stage::Watching => Some(self.cursor.since()),
+        }
+    }
+
     /// Whether so many events wait that no more input is taken.
     pub(super) fn is_full(&self) -> bool {
         self.events.len() >= self.config.limits.queue_events.max(1)

@@ -58,6 +58,12 @@ impl Socket {
         end.map(|()| None)
     }
 
+    /// Says farewell.
+    pub(super) fn close(&mut self, out: &mut impl Sink, now: Now) {
+        // Refused if a Close was sent already.
+        let _closing = self.machine.close(CloseCode::GOING_AWAY, "", out, now);
+    }
+
     fn receive_all(
         &mut self,
         progress: &mut Progress,

@@ -60,6 +60,9 @@ pub(crate) struct World<S: Store = MemoryMachine> {
     pub(crate) received: usize,
     /// The connection breaks when so many bytes have been given to the client.
     pub(crate) cut_at: Option<usize>,
+    /// The byte that is given as another: which one, and what is changed of it. What is told after it is not looked at
+    /// before the next server.
+    pub(crate) corrupt: Option<(usize, u8)>,
     /// The most bytes that are given at once.
     pub(crate) split: usize,
     is_held: bool,
@@ -143,6 +146,7 @@ impl World {
 
     /// Another server, with nothing in it, begins at this revision where the old one was.
     pub(crate) fn restart(&mut self, config: Config, at: u64) {
+        self.corrupt = None;
         let (server, handle) = Shared::new(config, revision(at)).machine(1);
         self.sim = Sim::new(server);
         self.handle = handle;
@@ -170,6 +174,7 @@ impl<S: Store> World<S> {
             connections: 0,
             received: 0,
             cut_at: None,
+            corrupt: None,
             split: usize::MAX,
             is_held: false,
             is_down: false,
@@ -283,7 +288,9 @@ impl<S: Store> World<S> {
             moved |= self.give();
         }
         while let Some(event) = self.client.next_event() {
-            self.known.learn(&event);
+            if self.corrupt.is_none_or(|(at, _)| at >= self.received) {
+                self.known.learn(&event);
+            }
             self.events.push(event);
             moved = true;
         }
@@ -303,6 +310,12 @@ impl<S: Store> World<S> {
             count = count.min(left);
         }
         let last = is_over && count == buffer.len() && !cut;
+        if let Some(byte) = self.corrupt.and_then(|(at, _)| buffer.get_mut(at.checked_sub(self.received)?)) {
+            // Once: what is not taken is offered again.
+            if let Some((_, change)) = &mut self.corrupt {
+                *byte ^= std::mem::take(change);
+            }
+        }
         let bytes = &mut buffer[..count];
         let mut input = if last { Input::last(bytes) } else { Input::new(bytes) };
         let mut out = Vec::new();

@@ -4,7 +4,7 @@ use keepwatch_protocol::Instant;
 use keepwatch_watch::client::{ClientConfig, Event, Transport};
 use keepwatch_watch::{Config, Filter, LogLimits};
 
-use crate::support::{ALL, EXACT, START, STREAMS, World, only, secs};
+use crate::support::{ALL, EXACT, START, STREAMS, World, only, revision, secs};
 
 fn keeping(changes: usize) -> Config {
     Config { log: LogLimits { changes, ..LogLimits::default() }, ..Config::default() }
@@ -244,5 +244,20 @@ fn a_small_queue_delays_and_loses_nothing() {
         }
         world.advance(secs(6));
         world.agrees();
+    }
+}
+
+#[test]
+fn a_client_that_leaves_says_so_and_where_it_was() {
+    for transport in STREAMS {
+        let mut world = World::by(transport);
+        world.put("a", "1");
+        world.put("a", "2");
+        world.advance(secs(1));
+        assert_eq!(world.client.revision(), Some(revision(102)));
+        let mut out = Vec::new();
+        let now = world.sim.now();
+        world.client.close(&mut out, now);
+        assert_eq!(out.first(), (transport == Transport::WebSocket).then_some(&0x88));
     }
 }
