@@ -22,7 +22,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use futures_util::{Sink, Stream};
 use keepwatch_bench::{CpuTime, Random};
 use keepwatch_protocol::websocket::{
-    Config, Connection, Event, FrameHead, MessageKind, Opcode, Role, frame, mask,
+    Config, Connection, Event, FrameHead, Message, MessageKind, Opcode, Prepared, Role, mask,
 };
 use keepwatch_protocol::{Input, Now};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -313,7 +313,7 @@ fn encode_server(criterion: &mut Criterion<CpuTime>) {
             bench.iter(|| black_box(&mut frame).fmt_head(black_box(&mut out)));
         });
         group.bench_function("keepwatch, prepared", |bench| {
-            bench.iter(|| frame::prepared(MessageKind::Binary, black_box(&payload)));
+            bench.iter(|| Prepared::new(Message::Binary(black_box(&payload))));
         });
         group.bench_function("sockudo-ws, whole", |bench| {
             let mut protocol =

@@ -296,7 +296,7 @@ fn note(seen: &mut Transcript, event: Event<'_>) {
         Event::Data { kind, bytes, first, last } => {
             assert_eq!(first, seen.unfinished.is_none(), "first marks the first part");
             let message = seen.unfinished.get_or_insert_default();
-            message.extend_from_slice(bytes);
+            message.extend_from_slice(&bytes);
             if kind == MessageKind::Text {
                 let end = std::str::from_utf8(message).err();
                 assert!(end.is_none_or(|end| !last && end.error_len().is_none()), "text that is not UTF-8");

@@ -1,6 +1,6 @@
 //! Both checks of the opening handshake against ones that are written the plainest way: what is accepted, these accept too.
 
-use keepwatch_protocol::websocket::handshake;
+use keepwatch_protocol::websocket::handshake::{self, Offered};
 
 /// More fields than this meet the same code again.
 const FIELDS: usize = 24;
@@ -50,11 +50,13 @@ pub fn websocket_handshake(data: &[u8]) {
     assert!(handshake::check(&first, false, given.clone()).is_err(), "HTTP/1.0 has no upgrade");
 
     let status = first.parse().unwrap_or(101);
-    let offered = ["chat", "superchat"];
+    let protocols = ["chat", "superchat"];
+    let offered = Offered { protocols: &protocols, extension: None };
     if let Ok(chosen) = handshake::check_answer(status, given, &key, &offered) {
-        assert!(naive.is_answer(status, &accept, &offered), "{status} {fields:?}");
+        assert!(naive.is_answer(status, &accept, &protocols), "{status} {fields:?}");
         let named = naive.values("sec-websocket-protocol");
-        assert_eq!(chosen.map(str::as_bytes), named.first().copied());
+        assert_eq!(chosen.protocol.map(str::as_bytes), named.first().copied());
+        assert_eq!(chosen.extension, None);
     }
 }
 
