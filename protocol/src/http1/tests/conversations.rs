@@ -240,6 +240,8 @@ fn row_4_11_interim_responses_are_for_1_1() {
         }
         let sent = if result.is_ok() { "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" } else { "" };
         assert_eq!(text(&out), sent);
+        let processing = StatusCode::new(102).unwrap();
+        assert_eq!(connection.inform(&exchange, processing, &[], &mut out), result);
     }
 }
 

@@ -46,6 +46,7 @@ fn row_1_6_no_whitespace_before_the_first_field() {
 fn row_1_7_other_protocols_are_told_early() {
     bad(b"\x16\x03\x01\x02\x00\x01", Fault::Tls);
     bad("PRI * HTTP/2.0", Fault::Version);
+    bad("G\x16", Fault::RequestLine);
     bad("{", Fault::RequestLine);
     bad("@", Fault::RequestLine);
     bad(" GET", Fault::RequestLine);

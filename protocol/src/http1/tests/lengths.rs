@@ -85,6 +85,8 @@ fn rows_2_18_2_26_and_3_19_an_end_within_a_request_is_an_error() {
         chunked("5\r\nhello\r\n"),
         chunked("5\r\nhello\r\n0\r\n"),
         chunked("5\r\nhello\r\n0\r\n\r"),
+        "\r".into(),
+        "\r\n\r".into(),
         "GET / HT".into(),
         "GET / HTTP/1.1\r\nHost: x\r\n".into(),
     ] {
