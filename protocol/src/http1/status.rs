@@ -130,5 +130,6 @@ mod tests {
     fn digits_are_those_of_the_number() {
         assert_eq!(&StatusCode::NOT_MODIFIED.digits(), b"304");
         assert_eq!(&StatusCode::HTTP_VERSION_NOT_SUPPORTED.digits(), b"505");
+        assert_eq!(&StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.digits(), b"431");
     }
 }

@@ -162,6 +162,29 @@ fn row_3_20_an_empty_part_is_no_chunk() {
 }
 
 #[test]
+fn a_frame_of_nothing_is_empty() {
+    let (known, stream) =
+        (ResponseHead::with_length(StatusCode::OK, NONE, 5), ResponseHead::stream(StatusCode::OK, NONE));
+    for (method, head) in [("GET", known), ("GET", stream), ("HEAD", known), ("HEAD", stream)] {
+        let (mut connection, exchange) = asked(method, "1.1");
+        let mut body = connection.respond(exchange, &head, &mut Vec::new(), Now::default()).unwrap();
+        let frame = connection.frame(&mut body, 0).unwrap();
+        assert!(frame.head.is_empty() && frame.tail.is_empty(), "{method} {head:?}");
+        assert_eq!(connection.framed(&mut body, 0), Ok(()));
+        assert!(!body.is_close_delimited());
+    }
+}
+
+#[test]
+fn content_that_is_suppressed_is_not_the_callers_to_write() {
+    let (mut connection, exchange) = asked("HEAD", "1.1");
+    let head = ResponseHead::with_length(StatusCode::OK, NONE, 5);
+    let mut body = connection.respond(exchange, &head, &mut Vec::new(), Now::default()).unwrap();
+    assert_eq!(connection.frame(&mut body, 1), Err(SendError::NoContent));
+    assert_eq!(connection.framed(&mut body, 1), Err(SendError::NoContent));
+}
+
+#[test]
 fn rows_1_29_and_1_40_no_field_can_break_a_head() {
     // RUSTSEC-2017-0002, RUSTSEC-2024-0009: CR LF in a value made a header, or a response.
     let cases: [(&str, &[u8], SendError); 15] = [

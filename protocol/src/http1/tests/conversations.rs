@@ -52,6 +52,7 @@ fn rows_5_1_5_2_5_3_and_5_14_close_wins_over_keep_alive_in_any_line() {
         let wire = [head.as_bytes(), b"\r\n", NEXT].concat();
         let seen = split_with(&wire, &Config::default());
         assert_eq!(seen.events.contains(&"GET /next".into()), goes_on, "{head}");
+        assert_eq!(super::head(&wire).as_head().keep_alive(), goes_on, "{head}");
         let first = seen.out.split("\r\n\r\n").next().unwrap();
         assert_eq!(first.contains("\r\nConnection: close"), !goes_on, "{first}");
         let says_keep_alive = goes_on && head.contains("HTTP/1.0"); // row 5.2
