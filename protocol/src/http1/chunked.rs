@@ -205,7 +205,7 @@ impl Decoder {
             State::Size { size, digits } => match (hex(byte), byte) {
                 (Some(_), _) if digits >= SIZE_DIGITS => return Err(Fault::ChunkSizeTooLarge),
                 (Some(digit), _) => {
-                    let size = size.checked_mul(16).ok_or(Fault::ChunkSizeTooLarge)? + u64::from(digit);
+                    let size = size.checked_mul(16).ok_or(Fault::ChunkSizeTooLarge)? | u64::from(digit);
                     State::Size { size, digits: digits + 1 }
                 }
                 (None, b'\r') if digits > 0 => State::SizeLf { size },
