@@ -1,6 +1,7 @@
 //! What a client sends, and what it cannot be made to send.
 
 use super::*;
+use crate::http1::Limits;
 
 fn connection() -> ClientConnection {
     ClientConnection::new(Arc::default())
@@ -118,6 +119,29 @@ fn row_1_37_what_is_sent_has_the_limits_of_what_is_read() {
     assert_eq!(written(&Request::get(&"a".repeat(17_000), "/")), Err(SendError::HeadTooLarge));
     let fields = [("a", &b"b"[..]); 101];
     assert_eq!(written(&Request { fields: &fields, ..GET }), Err(SendError::HeadTooLarge));
+}
+
+#[test]
+fn a_head_may_be_as_large_as_its_limits() {
+    let request = Request { fields: &[("A", b"b")], upgrade: Some("websocket"), ..GET };
+    let head = written(&request).unwrap();
+    assert_eq!(
+        head,
+        "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+    );
+    let upgrade_line = "Upgrade: websocket\r\n".len();
+    for less in [0, 1] {
+        let expected = if less == 0 { Ok(()) } else { Err(SendError::HeadTooLarge) };
+        for limits in [
+            Limits { method_bytes: "GET".len() - less, ..Limits::default() },
+            Limits { target_bytes: "/".len() - less, ..Limits::default() },
+            Limits { field_bytes: upgrade_line - less, ..Limits::default() },
+            Limits { head_bytes: head.len() - less, ..Limits::default() },
+            Limits { fields: 4 - less as u16, ..Limits::default() },
+        ] {
+            assert_eq!(request.check(false, &limits), expected, "{limits:?}");
+        }
+    }
 }
 
 #[test]
