@@ -265,6 +265,14 @@ fn row_1_38_empty_members_of_lists_are_bounded() {
 }
 
 #[test]
+fn a_field_is_known_by_its_whole_name() {
+    // As long as Connection, Content-Length and Transfer-Encoding, whose values these could not be.
+    for line in ["Set-Cookie: a b", "X-Frame-Policy: x", "X-Forwarded-Proto: a b"] {
+        assert_eq!(good(&ok(&format!("{line}\r\nContent-Length: 0\r\n"))), ["200", "end"], "{line}");
+    }
+}
+
+#[test]
 fn row_1_42_a_slow_head_is_looked_at_once() {
     // Byte by byte, 60 KB of head would take minutes if each byte meant a look at all.
     let lines = format!("X: {}\r\n", "v".repeat(1000)).repeat(60);
