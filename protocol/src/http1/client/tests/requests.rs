@@ -203,6 +203,7 @@ fn row_2_25_content_is_counted() {
     let (mut connection, mut out) = (connection(), Vec::new());
     let request = Request { length: BodyLength::Known(5), ..Request::new("PUT", "x", "/") };
     let mut body = connection.request(&request, &mut out, Now::default()).unwrap();
+    assert!(!body.is_chunked());
     out.clear();
     connection.data(&mut body, b"hel", &mut out).unwrap();
     assert_eq!(connection.data(&mut body, b"lo!", &mut out), Err(SendError::TooLong));
