@@ -197,11 +197,9 @@ impl Decoder {
     /// One byte that is not payload.
     fn framing(&mut self, byte: u8, limits: &Limits, tolerance: Tolerance) -> Result<(), Fault> {
         self.overhead = self.overhead.saturating_add(1);
-        if u64::from(self.overhead) > FREE_OVERHEAD {
-            let most = self.payload.saturating_mul(u64::from(limits.chunk_overhead));
-            if u64::from(self.overhead) - FREE_OVERHEAD > most {
-                return Err(Fault::ChunkOverhead);
-            }
+        let earned = self.payload.saturating_mul(u64::from(limits.chunk_overhead));
+        if u64::from(self.overhead).saturating_sub(FREE_OVERHEAD) > earned {
+            return Err(Fault::ChunkOverhead);
         }
         self.state = match self.state {
             State::Size { size, digits } => match (hex(byte), byte) {

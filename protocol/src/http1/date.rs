@@ -18,7 +18,7 @@ pub(super) fn imf_fixdate(time: UnixMillis) -> [u8; 29] {
     date[5..7].copy_from_slice(&two_digits(day));
     date[8..11].copy_from_slice(name(MONTHS, month));
     date[12..14].copy_from_slice(&two_digits(year / 100));
-    date[14..16].copy_from_slice(&two_digits(year % 100));
+    date[14..16].copy_from_slice(&two_digits(year));
     date[17..19].copy_from_slice(&two_digits(second / 3600));
     date[20..22].copy_from_slice(&two_digits(second / 60 % 60));
     date[23..25].copy_from_slice(&two_digits(second % 60));
@@ -49,6 +49,7 @@ fn name(names: &[u8], index: u64) -> &[u8] {
     &names[at..at + 3]
 }
 
+/// The last two of its digits.
 const fn two_digits(number: u64) -> [u8; 2] {
     [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }

@@ -196,3 +196,40 @@ fn decimal(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     }
     &digits[start..]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEN: (&str, &[u8]) = ("name", b"12"); // with what stands between and behind
+
+    #[test]
+    fn a_line_may_be_as_long_as_the_limit() {
+        let check =
+            |field_bytes| check_fields(&[TEN], Section::Final, &Limits { field_bytes, ..Limits::default() });
+        assert_eq!((check(10), check(9)), (Ok(()), Err(SendError::HeadTooLarge)));
+    }
+
+    #[test]
+    fn a_section_may_be_as_large_as_its_limits_with_what_is_added() {
+        for (section, own_lines, own_bytes) in
+            [(Section::Final, OWN_LINES, OWN_BYTES), (Section::Request, 0, 0), (Section::Trailers, 0, 2)]
+        {
+            let check = |lines: usize, bytes| {
+                let fields = lines as u16;
+                let limits = Limits {
+                    fields,
+                    head_bytes: bytes,
+                    trailer_fields: fields,
+                    trailer_bytes: bytes,
+                    ..Limits::default()
+                };
+                check_fields(&[TEN; 2], section, &limits)
+            };
+            let (lines, bytes) = (2 + own_lines, 20 + own_bytes);
+            assert_eq!(check(lines, bytes), Ok(()));
+            assert_eq!(check(lines - 1, bytes), Err(SendError::HeadTooLarge));
+            assert_eq!(check(lines, bytes - 1), Err(SendError::HeadTooLarge));
+        }
+    }
+}

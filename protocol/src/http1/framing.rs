@@ -298,6 +298,16 @@ mod tests {
     }
 
     #[test]
+    fn a_name_has_a_few_marks_and_escapes_of_two_hex_digits() {
+        for good in ["a-b.c_d~e", "!$&'()*+;=", "%af", "%0A"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in ["\"", "<", ">", "\\", "^", "`", "{", "|", "}", "%", "%a", "%ag", "%ga"] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
     fn numbers_are_digits_alone() {
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(decimal(b"007"), Some(7));

@@ -10,7 +10,6 @@
 //! accepts nothing that the other does not, and tests hold them to it.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::fmt;
 use core::mem::MaybeUninit;
 
@@ -194,13 +193,9 @@ impl<'b> RequestHead<'b> {
 
     /// A copy that outlives the input. Allocates.
     pub fn to_owned(&self) -> OwnedRequestHead {
-        let lines = self.fields.lines();
-        let mut bytes = Vec::with_capacity(self.method.len() + self.target.len() + lines.len());
-        bytes.extend_from_slice(self.method.as_bytes());
-        bytes.extend_from_slice(self.target.as_bytes());
-        bytes.extend_from_slice(lines);
+        let parts = [self.method.as_bytes(), self.target.as_bytes(), self.fields.lines()];
         OwnedRequestHead {
-            bytes: bytes.into_boxed_slice(),
+            bytes: parts.concat().into_boxed_slice(),
             method: self.method.len(),
             target: self.target.len(),
             facts: self.facts,
@@ -212,7 +207,7 @@ impl<'b> RequestHead<'b> {
     }
 
     fn absolute(&self) -> Option<(&'b str, &'b str)> {
-        if self.target.starts_with('/') || self.method == "CONNECT" { None } else { absolute(self.target) }
+        if self.target.starts_with('/') { None } else { absolute(self.target) }
     }
 
     fn path_and_query(&self) -> &'b str {

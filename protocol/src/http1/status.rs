@@ -127,8 +127,23 @@ mod tests {
     }
 
     #[test]
+    fn classes_end_before_the_next_hundred() {
+        for (code, informational, success) in [
+            (100, true, false),
+            (199, true, false),
+            (200, false, true),
+            (299, false, true),
+            (300, false, false),
+        ] {
+            let status = StatusCode(code);
+            assert_eq!((status.is_informational(), status.is_success()), (informational, success), "{code}");
+        }
+    }
+
+    #[test]
     fn digits_are_those_of_the_number() {
         assert_eq!(&StatusCode::NOT_MODIFIED.digits(), b"304");
         assert_eq!(&StatusCode::HTTP_VERSION_NOT_SUPPORTED.digits(), b"505");
+        assert_eq!(&StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.digits(), b"431");
     }
 }

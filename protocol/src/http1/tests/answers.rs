@@ -44,6 +44,7 @@ fn rows_2_1_and_2_4_answers_that_have_no_content_get_none() {
     for (method, head, wire) in [
         ("HEAD", known, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"),
         ("HEAD", stream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("HEAD", ResponseHead::empty(StatusCode::OK, NONE), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
         ("GET", ResponseHead::empty(StatusCode::NO_CONTENT, NONE), "HTTP/1.1 204 No Content\r\n\r\n"),
         (
             "GET",
@@ -86,16 +87,38 @@ fn row_2_5_an_answer_to_head_has_the_length_of_the_content() {
 }
 
 #[test]
+fn an_answer_without_content_tells_the_heads_length_where_none_is_sent_anyway() {
+    for (method, status, length) in
+        [("GET", StatusCode::OK, 0), ("HEAD", StatusCode::OK, 5), ("GET", StatusCode::NOT_MODIFIED, 5)]
+    {
+        let (mut connection, exchange) = asked(method, "1.1");
+        let mut out = Vec::new();
+        let head = ResponseHead::with_length(status, NONE, 5);
+        connection.answer(exchange, &head, b"", &mut out, Now::default()).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with(&format!("Content-Length: {length}\r\n\r\n")), "{method} {text}");
+        assert!(connection.is_idle());
+    }
+}
+
+#[test]
 fn row_2_13_no_chunks_to_http_1_0() {
     let stream = ResponseHead::stream(StatusCode::OK, NONE);
     let wire = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello";
     assert_eq!(sent("GET", "1.0", stream, b"hello"), Ok((wire.into(), false)));
+    let wire = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+    assert_eq!(sent("HEAD", "1.0", stream, b"hello"), Ok((wire.into(), false)));
     let (mut connection, exchange) = asked("GET", "1.0");
     let mut out = Vec::new();
     let mut body = connection.respond(exchange, &stream, &mut out, Now::default()).unwrap();
     assert!(body.is_close_delimited() && !body.is_chunked() && !body.is_suppressed());
     let frame = connection.frame(&mut body, 5).unwrap();
     assert!(frame.head.is_empty() && frame.tail.is_empty());
+}
+
+#[test]
+fn an_answer_that_announced_no_content_has_none() {
+    assert_eq!(sent("GET", "1.1", ResponseHead::empty(StatusCode::OK, NONE), b"x"), Err(SendError::TooLong));
 }
 
 #[test]
@@ -136,6 +159,29 @@ fn row_3_20_an_empty_part_is_no_chunk() {
     let stream = ResponseHead::stream(StatusCode::OK, NONE);
     let wire = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     assert_eq!(sent("GET", "1.1", stream, b""), Ok((wire.into(), true)));
+}
+
+#[test]
+fn a_frame_of_nothing_is_empty() {
+    let (known, stream) =
+        (ResponseHead::with_length(StatusCode::OK, NONE, 5), ResponseHead::stream(StatusCode::OK, NONE));
+    for (method, head) in [("GET", known), ("GET", stream), ("HEAD", known), ("HEAD", stream)] {
+        let (mut connection, exchange) = asked(method, "1.1");
+        let mut body = connection.respond(exchange, &head, &mut Vec::new(), Now::default()).unwrap();
+        let frame = connection.frame(&mut body, 0).unwrap();
+        assert!(frame.head.is_empty() && frame.tail.is_empty(), "{method} {head:?}");
+        assert_eq!(connection.framed(&mut body, 0), Ok(()));
+        assert!(!body.is_close_delimited());
+    }
+}
+
+#[test]
+fn content_that_is_suppressed_is_not_the_callers_to_write() {
+    let (mut connection, exchange) = asked("HEAD", "1.1");
+    let head = ResponseHead::with_length(StatusCode::OK, NONE, 5);
+    let mut body = connection.respond(exchange, &head, &mut Vec::new(), Now::default()).unwrap();
+    assert_eq!(connection.frame(&mut body, 1), Err(SendError::NoContent));
+    assert_eq!(connection.framed(&mut body, 1), Err(SendError::NoContent));
 }
 
 #[test]
@@ -222,6 +268,14 @@ fn an_error_to_head_has_no_content() {
         let seen = transcript([wire.as_bytes()], &Arc::default());
         assert!(seen.fault.is_some() && seen.out.ends_with("\r\n\r\n"), "{}", seen.out);
     }
+}
+
+#[test]
+fn an_error_says_how_long_its_content_is() {
+    let seen = transcript([&b"\0"[..]], &Arc::default());
+    let (head, content) = seen.out.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", content.len())), "{}", seen.out);
+    assert_eq!(content, "{\"error\":\"malformed request line\"}");
 }
 
 #[test]

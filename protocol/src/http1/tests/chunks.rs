@@ -71,6 +71,8 @@ fn row_3_9_extensions_are_limited_by_line_and_by_message() {
     let limits = Limits { extension_bytes: 10, ..Limits::default() };
     let config = Config { limits, ..Config::default() };
     bad_with(&chunked("1;234\r\na\r\n1;234\r\na\r\n1;23"), Fault::ExtensionsTooLarge, &config);
+    let within = chunked("1;234\r\na\r\n1;234\r\na\r\n1;2\r\na\r\n0\r\n\r\n");
+    assert_eq!(split_with(within.as_bytes(), &config).events, ["POST /", "data aaa", "end"]);
 }
 
 #[test]
@@ -81,6 +83,7 @@ fn rows_1_39_3_8_and_3_10_extensions_have_the_whole_grammar() {
         ";a=\"b\"",
         ";a;b=c;d",
         " ; a = b ; c",
+        ";a=b \t ;c",
         "\t;a",
         ";a=\"\\\"; \\\r\"",
         ";a=\"\"",
@@ -162,8 +165,8 @@ fn row_3_17_trailers_are_limited_and_strict() {
 }
 
 /// The transcript of a body too long for every split: whole, and in pieces of a few lengths.
-fn long(wire: &str) -> Transcript {
-    let config = Arc::default();
+fn long(wire: &str, limits: Limits) -> Transcript {
+    let config = Arc::new(Config { limits, ..Config::default() });
     let whole = transcript([wire.as_bytes()], &config);
     for length in [1, 7, 1000, 4096] {
         assert_eq!(transcript(wire.as_bytes().chunks(length), &config), whole, "in pieces of {length}");
@@ -174,10 +177,20 @@ fn long(wire: &str) -> Transcript {
 #[test]
 fn row_3_18_tiny_chunks_are_taken_and_padding_is_not() {
     let tiny = "1\r\nx\r\n".repeat(20_000);
-    let seen = long(&chunked(&format!("{tiny}0\r\n\r\n")));
+    let seen = long(&chunked(&format!("{tiny}0\r\n\r\n")), Limits::default());
     assert_eq!((seen.fault, seen.events.len(), seen.events[1].len()), (None, 3, "data ".len() + 20_000));
     let padded = "0000000000000001\r\nx\r\n".repeat(2000);
-    assert_eq!(long(&chunked(&padded)).fault, Some(Fault::ChunkOverhead));
+    assert_eq!(long(&chunked(&padded), Limits::default()).fault, Some(Fault::ChunkOverhead));
+}
+
+#[test]
+fn framing_is_limited_by_the_payload() {
+    // 17 bytes of framing for a byte of payload: one of them is earned by it, and 1024 times the others are the 16 KiB that
+    // are free.
+    let limits = Limits { chunk_overhead: 1, ..Limits::default() };
+    let within = chunked(&"0000000000001\r\nx\r\n".repeat(1024));
+    assert_eq!(long(&within, limits.clone()).fault, None);
+    assert_eq!(long(&(within + "1"), limits).fault, Some(Fault::ChunkOverhead));
 }
 
 #[test]
@@ -201,7 +214,9 @@ fn a_decoder_is_small() {
 #[test]
 fn chunk_heads_are_hex_and_never_end_a_body() {
     for (length, head) in [(0, ""), (1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (0xabcde, "abcde\r\n")] {
-        assert_eq!(chunked::ChunkHead::new(length).as_bytes(), head.as_bytes());
+        let made = chunked::ChunkHead::new(length);
+        assert_eq!((made.as_bytes(), made.as_ref()), (head.as_bytes(), head.as_bytes()));
+        assert_eq!(made.is_empty(), head.is_empty());
     }
     assert_eq!(chunked::ChunkHead::new(usize::MAX).len(), size_of::<usize>() * 2 + 2);
 }

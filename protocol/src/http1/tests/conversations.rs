@@ -54,6 +54,7 @@ fn rows_5_1_5_2_5_3_and_5_14_close_wins_over_keep_alive_in_any_line() {
         let wire = [head.as_bytes(), b"\r\n", NEXT].concat();
         let seen = split_with(&wire, &Config::default());
         assert_eq!(seen.events.contains(&"GET /next".into()), goes_on, "{head}");
+        assert_eq!(super::head(&wire).as_head().keep_alive(), goes_on, "{head}");
         let first = seen.out.split("\r\n\r\n").next().unwrap();
         assert_eq!(first.contains("\r\nConnection: close"), !goes_on, "{first}");
         let says_keep_alive = goes_on && head.contains("HTTP/1.0"); // row 5.2
@@ -296,6 +297,8 @@ fn row_4_11_interim_responses_are_for_1_1() {
         }
         let sent = if result.is_ok() { "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" } else { "" };
         assert_eq!(text(&out), sent);
+        let processing = StatusCode::new(102).unwrap();
+        assert_eq!(connection.inform(&exchange, processing, &[], &mut out), result);
     }
 }
 

@@ -46,6 +46,7 @@ fn row_1_6_no_whitespace_before_the_first_field() {
 fn row_1_7_other_protocols_are_told_early() {
     bad(b"\x16\x03\x01\x02\x00\x01", Fault::Tls);
     bad("PRI * HTTP/2.0", Fault::Version);
+    bad("G\x16", Fault::RequestLine);
     bad("{", Fault::RequestLine);
     bad("@", Fault::RequestLine);
     bad(" GET", Fault::RequestLine);
@@ -77,6 +78,7 @@ fn row_1_10_a_version_is_a_digit_a_dot_and_a_digit() {
         "HTTP/11",
         "HTTP/x.1",
         "HTTPS/1.1",
+        "\x16",
         "",
     ] {
         bad(&format!("GET / {version}\r\n"), Fault::VersionGrammar);
@@ -244,6 +246,9 @@ fn row_1_36_large_heads_are_431() {
     assert_eq!(split_with(exactly, &config).events, ["GET /", "end"]);
     bad_with("GET / HTTP/1.1\r\nHost: x\r\nABCDEFGHIJ: \r\n\r\n", Fault::HeadTooLarge, &config);
     bad_with("GET /0123456789012345678901234567890123456789", Fault::TargetTooLong, &config);
+    let limits = Limits { head_bytes: 20, ..Limits::default() };
+    let config = Config { limits, ..Config::default() };
+    bad_with(&"M".repeat(20), Fault::MethodTooLong, &config);
 }
 
 #[test]
@@ -304,6 +309,22 @@ fn row_1_41_an_underscore_is_no_hyphen() {
     let head = head(wire);
     assert_eq!(head.as_head().fields().first("x_a"), Some(&b"1"[..]));
     assert_eq!(head.as_head().fields().all("x-a").collect::<Vec<_>>(), [b"2"]);
+}
+
+#[test]
+fn a_field_is_known_by_its_whole_name() {
+    // As long as Host, Expect, Upgrade, Connection, Content-Length and Transfer-Encoding, whose values these could not be.
+    let many = format!("Referer: {}\r\n", ",".repeat(20));
+    for line in [
+        "Link: </a>\r\n",
+        "Accept: */*\r\n",
+        &many,
+        "User-Agent: a b\r\n",
+        "Accept-Charset: x\r\n",
+        "If-Modified-Since: a b\r\n",
+    ] {
+        assert_eq!(good(&get(line)), ["GET /", "end"], "{line}");
+    }
 }
 
 #[test]

@@ -130,6 +130,20 @@ fn rows_4_4_and_5_10_a_dropped_exchange_is_500_in_the_end() {
 }
 
 #[test]
+fn a_deadlines_answer_to_head_has_no_content() {
+    let head = "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n";
+    for (request, has_content) in [(head, false), (&*get(""), true)] {
+        let mut clocked = Clocked::new();
+        clocked.receive(request).expires(seconds(600), Timer::Handler, FINISH, "500");
+        assert_eq!(clocked.out.ends_with(b"}"), has_content, "{request}");
+    }
+    // What did not come to its end is not known to be HEAD, whatever came before.
+    let mut clocked = Clocked::new();
+    clocked.receive(head).answer().receive("G").expires(seconds(10), Timer::Head, FINISH, "408");
+    assert!(clocked.out.ends_with(b"}"));
+}
+
+#[test]
 fn an_answer_under_way_has_no_deadline() {
     let mut clocked = Clocked::new();
     clocked.receive(&get(""));

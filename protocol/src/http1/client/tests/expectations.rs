@@ -157,6 +157,9 @@ fn rows_4_18_and_4_19_an_upgrade_that_is_declined_changes_no_framing() {
     let wire = format!("HTTP/1.1 426 \r\n{lines}Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n");
     assert_eq!(good_to(&upgrade(), &wire), ["426", "data a", "end"]);
     assert!(head(&wire).as_response().upgrades_to("WebSocket"));
+    assert!(!head(&wire).as_response().upgrades_to("h2c"));
+    // `Upgrade` counts for nothing unless `Connection` names it.
+    assert!(!head(&ok("Upgrade: websocket\r\n")).as_response().upgrades_to("websocket"));
     assert_eq!(until_close(&(ok(lines) + "body")), ["200", "data body", "unverified end"]);
 }
 

@@ -234,10 +234,14 @@ fn row_1_43_it_fails_at_the_first_impossible_byte() {
         "HTTP/1.1 0",
         "HTTP/1.1 2x",
         "HTTP/1.1 200x",
+        "HTTP/1.1 200\n",
         "HTTP/1.1 200 a\0",
+        "HTTP/1.1 200 OK\n",
         "HTTP/1.1 200 OK\rx",
         "HTTP/1.1 200 OK\r\n ",
+        "HTTP/1.1 200 OK\r\n\n",
         "HTTP/1.1 200 OK\r\nX ",
+        "HTTP/1.1 200 OK\r\nX: a\n",
         "HTTP/1.1 200 OK\r\n:",
         "HTTP/1.1 200 OK\r\n\rx",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhellox",
@@ -258,6 +262,14 @@ fn row_1_38_empty_members_of_lists_are_bounded() {
     assert_eq!(good(&ok("Connection: , keep-alive,, \r\nContent-Length: 0\r\n")), ["200", "end"]);
     bad(&ok(&format!("Connection: {}close\r\n", ",".repeat(17))), Fault::Connection);
     bad(&ok("Connection: a b\r\n"), Fault::Connection);
+}
+
+#[test]
+fn a_field_is_known_by_its_whole_name() {
+    // As long as Connection, Content-Length and Transfer-Encoding, whose values these could not be.
+    for line in ["Set-Cookie: a b", "X-Frame-Policy: x", "X-Forwarded-Proto: a b"] {
+        assert_eq!(good(&ok(&format!("{line}\r\nContent-Length: 0\r\n"))), ["200", "end"], "{line}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What a client sends, and what it cannot be made to send.
 
 use super::*;
+use crate::http1::Limits;
 
 fn connection() -> ClientConnection {
     ClientConnection::new(Arc::default())
@@ -121,6 +122,29 @@ fn row_1_37_what_is_sent_has_the_limits_of_what_is_read() {
 }
 
 #[test]
+fn a_head_may_be_as_large_as_its_limits() {
+    let request = Request { fields: &[("A", b"b")], upgrade: Some("websocket"), ..GET };
+    let head = written(&request).unwrap();
+    assert_eq!(
+        head,
+        "GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+    );
+    let upgrade_line = "Upgrade: websocket\r\n".len();
+    for less in [0, 1] {
+        let expected = if less == 0 { Ok(()) } else { Err(SendError::HeadTooLarge) };
+        for limits in [
+            Limits { method_bytes: "GET".len() - less, ..Limits::default() },
+            Limits { target_bytes: "/".len() - less, ..Limits::default() },
+            Limits { field_bytes: upgrade_line - less, ..Limits::default() },
+            Limits { head_bytes: head.len() - less, ..Limits::default() },
+            Limits { fields: 4 - less as u16, ..Limits::default() },
+        ] {
+            assert_eq!(request.check(false, &limits), expected, "{limits:?}");
+        }
+    }
+}
+
+#[test]
 fn row_2_23_a_length_is_told_where_there_could_be_content() {
     for (method, length, line) in [
         ("GET", BodyLength::Empty, ""),
@@ -179,6 +203,7 @@ fn row_2_25_content_is_counted() {
     let (mut connection, mut out) = (connection(), Vec::new());
     let request = Request { length: BodyLength::Known(5), ..Request::new("PUT", "x", "/") };
     let mut body = connection.request(&request, &mut out, Now::default()).unwrap();
+    assert!(!body.is_chunked());
     out.clear();
     connection.data(&mut body, b"hel", &mut out).unwrap();
     assert_eq!(connection.data(&mut body, b"lo!", &mut out), Err(SendError::TooLong));
