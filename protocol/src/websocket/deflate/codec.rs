@@ -129,6 +129,8 @@ impl Kept for Inflater {
 pub(in super::super) struct Compressor {
     stream: Deflate,
     window_bits: u8,
+    /// Whether it may be inside a block.
+    inside: bool,
 }
 
 impl Compressor {
@@ -140,7 +142,9 @@ impl Compressor {
         let flush = if flush { DeflateFlush::SyncFlush } else { DeflateFlush::NoFlush };
         let _status = self.stream.compress(from, to, flush);
         let taken = self.stream.total_in().wrapping_sub(taken) as usize;
-        Progress { taken, given: self.stream.total_out().wrapping_sub(given) as usize }
+        let given = self.stream.total_out().wrapping_sub(given) as usize;
+        self.inside = !matches!(flush, DeflateFlush::SyncFlush) || given == to.len();
+        Progress { taken, given }
     }
 }
 
@@ -156,7 +160,7 @@ impl Kept for Compressor {
             mem_level: i32::from(config.memory_level),
             ..zlib_rs::DeflateConfig::default()
         };
-        Self { stream: Deflate::new_with_config(config), window_bits }
+        Self { stream: Deflate::new_with_config(config), window_bits, inside: false }
     }
 
     /// The window twice and a chain through it, a table of hashes, the symbols that wait for their block, and the rest.
@@ -177,6 +181,10 @@ impl Kept for Compressor {
     }
 
     fn reset(&mut self) {
+        // Reset inside a block, `zlib_rs` would leave away the head of the next one. A message that was given up ends there.
+        while self.inside {
+            self.compress(&[], &mut [0; 1024], true);
+        }
         self.stream.reset();
     }
 }

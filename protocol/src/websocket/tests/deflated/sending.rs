@@ -105,6 +105,19 @@ fn what_would_grow_is_sent_as_it_is_if_the_context_allows_it() {
 }
 
 #[test]
+fn a_message_that_was_given_up_leaves_nothing_to_the_next() {
+    for role in BOTH {
+        for len in [600, 16_000, 20_000, 200_000] {
+            let mut connection = deflating(role, without_takeover());
+            sent(&mut connection, &noise(len));
+            let said = sent(&mut connection, &[7; 3000]);
+            assert!(frames(role, &said)[0].0);
+            assert_eq!(heard(role, without_takeover(), &said), [Item::Binary(vec![7; 3000])]);
+        }
+    }
+}
+
+#[test]
 fn a_large_message_goes_out_in_frames_of_16_kib() {
     let words = noise(64);
     let payload: Vec<u8> =
