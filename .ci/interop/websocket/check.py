@@ -357,7 +357,8 @@ def contents(side, ask):
     words = " ".join(RANDOM.choices(WORDS, k=10_000)).encode()
     far = RANDOM.randbytes(20_000)
     messages = [("text", b"hello"), ("text", b""), ("binary", b"\0"), ("text", words), ("binary", RANDOM.randbytes(5_000)), ("text", b""),
-                ("binary", far + far + far[:300]), ("text", text_of(1 << 20)), ("binary", RANDOM.randbytes(1 << 20)), ("text", b"hello"), ("text", words)]
+                ("binary", far + far + far[:300]), ("text", text_of(1 << 20)), ("binary", RANDOM.randbytes(1 << 20)), ("text", b"hello"),
+                ("text", words)]
     with deflated(side, ask) as talk:
         for message in messages:
             talk.echo(*message)
