@@ -1,4 +1,4 @@
-//! An echo client on mio: `echo-client-mio --connect ADDRESS:POmio`. It runs the client's cases of the Autobahn Testsuite, whose
+//! An echo client on mio: `echo-client-mio --connect ADDRESS:PORT`. It runs the client's cases of the Autobahn Testsuite, whose
 //! server listens there: asks how many there are, gives back each message of each, and asks for the report.
 
 use std::error::Error;
@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 
 use keepwatch_mio::{Options, connect};
 use keepwatch_protocol::handler::{ClientHandler, Socket, WebSocketClient, WebSocketClientConfig};
-use keepwatch_protocol::websocket::Message;
+use keepwatch_protocol::websocket::deflate::DeflateConfig;
+use keepwatch_protocol::websocket::{Compression, Message};
 
 /// The largest message, in bytes.
 const LARGEST: u64 = 16 << 20;
@@ -46,6 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn talk<H: ClientHandler>(server: SocketAddr, target: &str, handler: H) -> Result<H, Box<dyn Error>> {
     let mut config = WebSocketClientConfig::new(server.to_string(), target);
     config.websocket.message_bytes = LARGEST;
+    config.websocket.compression = Compression::deflate(DeflateConfig::default());
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
     let client = WebSocketClient::new(handler, config, seed)?;
@@ -56,6 +58,6 @@ fn address() -> Result<SocketAddr, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match &arguments[..] {
         [flag, address] if flag == "--connect" => Ok(address.parse()?),
-        _ => Err("usage: echo-client-mio --connect ADDRESS:POmio".into()),
+        _ => Err("usage: echo-client-mio --connect ADDRESS:PORT".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! A server on smol that pushes: `numbers-smol [--listen ADDRESS:POsmol]`. Each WebSocket is sent a number every second, and gets back
+//! A server on smol that pushes: `numbers-smol [--listen ADDRESS:PORT]`. Each WebSocket is sent a number every second, and gets back
 //! what it says: see `numbers.rs`.
 
 use std::error::Error;
@@ -27,6 +27,6 @@ fn address() -> Result<SocketAddr, Box<dyn Error>> {
     match &arguments[..] {
         [] => Ok(SocketAddr::from(([127, 0, 0, 1], 9001))),
         [flag, address] if flag == "--listen" => Ok(address.parse()?),
-        _ => Err("usage: numbers-smol [--listen ADDRESS:POsmol]".into()),
+        _ => Err("usage: numbers-smol [--listen ADDRESS:PORT]".into()),
     }
 }
