@@ -96,6 +96,8 @@ mod random;
 mod replay;
 mod sim;
 mod trace;
+#[cfg(feature = "watch")]
+pub mod world;
 
 pub use client::Client;
 pub use conversation::Conversation;
