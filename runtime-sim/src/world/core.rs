@@ -323,7 +323,7 @@ impl Core {
     /// Whether the server has closed its socket.
     pub(super) fn is_over(&self, link: LinkId) -> bool {
         let it = &self.links[link];
-        it.gone || it.client.as_ref().is_some_and(Client::is_closed)
+        it.gone || it.client.as_ref().map_or(it.end_told, Client::is_closed)
     }
 
     pub(super) fn opened(&self, link: LinkId) -> Instant {
@@ -613,7 +613,7 @@ impl Core {
         let Some(client) = it.client.clone() else { return false };
         let mut bytes = client.receive();
         let is_over = client.is_closed();
-        if it.habits.vanished {
+        if it.habits.vanished || it.habits.never_reads {
             return !is_over;
         }
         if !bytes.is_empty() {

@@ -88,6 +88,7 @@ impl Marks {
         }
     }
 
+    /// Adds what another seed has seen.
     pub fn add(&mut self, other: &Self) {
         for (mark, count) in &other.0 {
             *self.0.entry(mark.clone()).or_default() += count;

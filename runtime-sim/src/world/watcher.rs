@@ -186,7 +186,9 @@ impl Watcher {
         if let Some(cursor) = &mut self.watches[0].cursor {
             cursor.begin(link, core);
         }
-        self.told = check::told(core.generation_of(link), core);
+        if self.page.is_none() {
+            self.told = check::told(core.generation_of(link), core);
+        }
         (self.heard, self.asked) = (core.now.instant, core.now.instant);
         self.lines = Lines::default();
         self.blocks = Blocks::default();

@@ -28,6 +28,8 @@ pub(super) struct Writer {
     /// The revision that each key was last seen at.
     known: BTreeMap<&'static str, u64>,
     writes: usize,
+    /// For values that no other write has.
+    written: usize,
     next: Instant,
     heard: Instant,
     /// It ended its side: nothing more can be asked on this connection.
@@ -95,6 +97,7 @@ impl Writer {
             body: Vec::new(),
             known: BTreeMap::new(),
             writes,
+            written: 0,
             next: Instant::START,
             heard: Instant::START,
             finished: false,
@@ -151,7 +154,8 @@ impl Writer {
         match random.below(20) {
             0..11 => {
                 self.writes = self.writes.saturating_sub(1);
-                let number = self.writes;
+                self.written += 1;
+                let number = self.written;
                 let text = format!("{} {number}", self.name);
                 let (value, unique) = match random.below(24) {
                     0 => ([text.as_bytes(), &[0xff]].concat(), true),
