@@ -16,7 +16,7 @@ use super::model::{Model, Tapped};
 use crate::client::Client;
 use crate::random::Random;
 use crate::sim::Sim;
-use crate::trace::Fnv;
+use crate::trace::{Fnv, Step};
 
 /// A connection, numbered in the order in which they were asked for.
 pub(super) type LinkId = usize;
@@ -53,6 +53,8 @@ pub(super) trait Actor {
 /// One of the threads of the server, with what runs it.
 pub(super) struct Machine {
     pub(super) sim: Sim<WatchServer<Tapped>>,
+    /// Steps of its trace that are in the transcript.
+    pub(super) shown: usize,
     pub(super) handle: Handle,
 }
 
@@ -362,6 +364,34 @@ impl Core {
 
     // ---- What the world does ----
 
+    /// What a machine did since the last time, for the transcript.
+    pub(super) fn show_machine(&mut self, index: usize) {
+        let Some(machine) = self.machines.get_mut(index) else { return };
+        let steps = machine.sim.trace().steps();
+        let link = |number| {
+            let link = self.links.iter().position(|it| {
+                it.machine == index && !it.gone && it.client.as_ref().is_some_and(|client| client.number() == number)
+            });
+            link.map_or_else(|| "gone".to_owned(), |link| format!("#{link}"))
+        };
+        let mut lines = Vec::new();
+        for step in &steps[machine.shown.min(steps.len())..] {
+            lines.push(match *step {
+                Step::Read { client, bytes } => format!("{} read {bytes}", link(client)),
+                Step::Write { client, bytes } => format!("{} wrote {bytes}", link(client)),
+                Step::Failed { client } => format!("{} failed", link(client)),
+                Step::Shutdown { client } => format!("{} shut down", link(client)),
+                Step::Close { client } => format!("{} closed", link(client)),
+                Step::Connect { .. } | Step::Time(_) => continue,
+            });
+        }
+        machine.shown = steps.len();
+        if !lines.is_empty() {
+            self.current = self.names.len() - 1;
+            self.say(|| format!("machine {index}: {}", lines.join(", ")));
+        }
+    }
+
     pub(super) fn stage_at(&mut self, at: Instant, stage: Stage) {
         self.push(at, Happening::Stage(stage));
     }
@@ -394,7 +424,7 @@ impl Core {
                     let it = &mut self.links[link];
                     let reads = !it.habits.vanished && !it.habits.never_reads;
                     if let (Some(client), true) = (&it.client, reads) {
-                        client.read_limit(bytes);
+                        client.read_limit(if self.calm { usize::MAX } else { bytes });
                     }
                 }
                 Happening::Down(link, bytes) => {
@@ -530,7 +560,12 @@ impl Core {
         if !self.accepts || it.generation != self.model.borrow().newest() || it.closed {
             return self.end(link, End::Refused);
         }
-        let machine = &mut self.machines[it.machine];
+        if self.calm {
+            // It was drawn in the storm.
+            let it = &mut self.links[link];
+            it.habits = Habits { never_reads: it.habits.never_reads, ..Habits::default() };
+        }
+        let machine = &mut self.machines[self.links[link].machine];
         let client = machine.sim.connect();
         if client.is_closed() {
             self.marks.hit("driver: refused");

@@ -231,8 +231,8 @@ impl World {
                 drop(handle.put(key, format!("last {index}").into_bytes()));
             }
         }
-        // A poll that rests, a poll that coalesces, and a look of the process.
-        self.until(Duration::from_secs(5))?;
+        // A poll that rests, a poll that coalesces, a look of the process, and where the log is short, a list.
+        self.until(Duration::from_secs(8))?;
         self.settled()
     }
 
@@ -322,6 +322,9 @@ impl World {
                     self.steps += 1;
                     ran = true;
                     machine.sim.run().map_err(|error| format!("machine {}: {error}", (first + index) % count))?;
+                    if self.core.transcript.is_some() {
+                        self.core.show_machine((first + index) % count);
+                    }
                 }
             }
             round += 1;
@@ -429,10 +432,10 @@ impl World {
                 start: self.core.now,
                 reports_hang_up: self.reports_hang_up,
                 order: Order::Drawn(random),
-                trace_steps: 0,
+                trace_steps: if self.core.transcript.is_some() { usize::MAX } else { 0 },
                 ..SimConfig::default()
             };
-            self.core.machines.push(Machine { sim: Sim::with_config(server, config), handle });
+            self.core.machines.push(Machine { sim: Sim::with_config(server, config), shown: 0, handle });
         }
         self.core.marks.hit(if self.machines == 1 { "machines: one" } else { "machines: two" });
         self.core.accepts = true;

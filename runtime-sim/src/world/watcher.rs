@@ -240,7 +240,7 @@ impl Watcher {
             Filter::Prefix(prefix) => prefix,
         };
         let mut target = format!("/v1/kv?prefix={}", escaped(prefix));
-        if self.random.chance(300) {
+        if self.random.chance(500) {
             target.push_str(&format!("&limit={}", 1 + self.random.below(3)));
         }
         match &self.page {
@@ -412,7 +412,11 @@ impl Watcher {
             (200, Doing::Listing) => {
                 let value = json()?;
                 self.listed(0, &value, link, core)?;
-                self.ask(core);
+                if self.page.is_some() && self.random.chance(400) && !core.calm {
+                    self.rest(8000, core);
+                } else {
+                    self.ask(core);
+                }
             }
             (200, Doing::Watching) if self.transport == Transport::LongPoll => {
                 let value = json()?;
