@@ -103,6 +103,9 @@ struct Watch {
     listing: bool,
     /// The server may tell of it.
     active: bool,
+    /// It was told `compacted` then, before anything else: the state follows, or the watch has ended. Who has several on one
+    /// connection learns which by waiting.
+    restating: Option<Instant>,
 }
 
 impl Watcher {
@@ -118,7 +121,7 @@ impl Watcher {
                 0 => Filter::Key(random.one_of(&KEYS).to_owned()),
                 _ => Filter::Prefix(random.one_of(&["", "a/", "b", "a/\u{e9}", "none"]).to_owned()),
             };
-            Watch { id: 1 + index, filter, cursor: None, state: None, fresh: true, listing: false, active: false }
+            Watch { id: 1 + index, filter, cursor: None, state: None, fresh: true, listing: false, active: false, restating: None }
         });
         Self {
             watches: watches.collect(),
@@ -319,6 +322,7 @@ impl Watcher {
         watch.state = None;
         watch.listing = false;
         watch.active = false;
+        watch.restating = None;
         let (name, text) = match &watch.filter {
             Filter::Key(key) => ("key", key.clone()),
             Filter::Prefix(prefix) => ("prefix", prefix.clone()),
@@ -570,6 +574,7 @@ impl Watcher {
             }
             "bookmark" => {
                 let revision = revision.ok_or("a bookmark without a revision")?;
+                watch.restating = None;
                 if let Some(items) = watch.state.take() {
                     core.marks.hit(&format!("{}: state", self.transport.name()));
                     if let Filter::Key(key) = &watch.filter {
@@ -752,7 +757,9 @@ impl Watcher {
             (None, "compacted") => {
                 let goes_on = self.begin == Begin::State && self.watches[index].fresh;
                 self.told(index, value, link, core)?;
-                if !goes_on {
+                if goes_on {
+                    self.watches[index].restating = Some(core.now.instant);
+                } else {
                     self.start_watch(index, core);
                 }
                 Ok(())
@@ -844,6 +851,12 @@ impl Actor for Watcher {
             return;
         }
         self.heard = core.now.instant;
+        let waited = |at: Instant| core.now.instant.since(at) > Duration::from_secs(1);
+        if self.watches.iter().any(|watch| watch.restating.is_some_and(waited)) {
+            core.reset(link);
+            self.drop_link();
+            return self.rest(500, core);
+        }
         if self.transport == Transport::Socket && self.random.chance(100) {
             core.wake_at(core.now.instant + Duration::from_millis(self.random.below(3000) as u64));
         }
@@ -880,13 +893,6 @@ impl Actor for Watcher {
     }
 
     fn calm(&mut self, core: &mut Core) {
-        let knows = self.watches.iter().all(|watch| watch.cursor.is_some() || watch.listing);
-        if let (Transport::Socket, Some(link), false) = (self.transport, self.link, knows) {
-            // One watch of several may have ended where it was to say the state anew: only its silence says so.
-            core.reset(link);
-            self.drop_link();
-            self.doing = Doing::Resting;
-        }
         if self.doing == Doing::Resting {
             self.rest(1000, core);
         }
