@@ -1,4 +1,5 @@
-//! Server-sent events (WHATWG HTML, section 9.2): an encoder whose output an `EventSource` reads as it was meant.
+//! Server-sent events (WHATWG HTML, section 9.2): an encoder whose output an `EventSource` reads as it was meant, and a
+//! [`Decoder`] that reads as one does.
 //!
 //! A stream is UTF-8 lines. An event is a few `name: value` lines and an empty one, so a line end inside a value would
 //! forge fields: data is cut into one `data` line for each of its lines, other values with line ends are refused.
@@ -12,10 +13,13 @@
 //! # Ok::<(), keepwatch_protocol::sse::InvalidEvent>(())
 //! ```
 
+mod decoder;
+
 use core::fmt;
 use core::time::Duration;
 
 use crate::output::Sink;
+pub use decoder::{Decoder, EventTooLong};
 
 /// The media type of a stream of events.
 pub const MEDIA_TYPE: &str = "text/event-stream";

@@ -197,7 +197,7 @@ fn echo<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
         loop {
             match connection.recv(&mut input, &mut out, Now::default()) {
                 Ok(Event::Data { kind, bytes, first, last }) => {
-                    if let Some(message) = assembler.push(kind, bytes, first, last).unwrap() {
+                    if let Some(message) = assembler.push(kind, &bytes, first, last).unwrap() {
                         connection.send(message.kind(), message.as_bytes(), &mut out).unwrap();
                     }
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use keepwatch_protocol::ConnectionId;
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
 use keepwatch_protocol::http1::{RequestHead, StatusCode};
-use keepwatch_protocol::websocket::{CloseCode, Message};
+use keepwatch_protocol::websocket::{Close, CloseCode, Message};
 use keepwatch_sim::{Conversation, every_split};
 
 /// Answers with what it was asked, greets each WebSocket, and echoes until it hears "bye".
@@ -41,7 +41,7 @@ impl Handler for Parrot {
         }
     }
 
-    fn closed(&mut self, id: ConnectionId) {
+    fn closed(&mut self, id: ConnectionId, _: Close<'_>) {
         self.open.retain(|open| *open != id);
     }
 }

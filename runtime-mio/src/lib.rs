@@ -11,22 +11,25 @@
 //! }
 //! ```
 //!
+//! [`connect`] runs a client, such as a `WebSocketClient`, over connections that it makes: the same loop, the other way round.
+//!
 //! All logic that is no system call is in the [`Driver`]. What is here maps its ids to sockets, makes the calls and waits:
-//! one turn takes the events, accepts some connections, and lets the driver take its turn.
+//! one turn takes the events, accepts and makes some connections, and lets the driver take its turn.
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use keepwatch_protocol::driver::{Io, Sockets};
-use keepwatch_protocol::{ConnectionId, Driver, DriverConfig, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Control, Listeners, Table};
+use keepwatch_protocol::{ConnectionId, Driver, Now, Peer, Server, earliest};
+use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Table, is_connected};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Registry, Token};
+use mio::{Events, Interest, Poll, Token};
 
 pub use keepwatch_runtime::{Handle, Options};
 
@@ -35,11 +38,31 @@ const ACCEPTS: usize = 256;
 /// The most events taken in one turn.
 const EVENTS: usize = 1024;
 
-/// The token of the waker. Connections have their slots as tokens, and listeners count down from here.
+/// The token of the waker. Connections have their slots as tokens. Listeners count down from here, and behind them the sockets
+/// that are being connected.
 const WAKE: Token = Token(usize::MAX);
 
-const fn listener_token(index: usize) -> Token {
+const fn token_below(index: usize) -> Token {
     Token(WAKE.0 - 1 - index)
+}
+
+/// Connects to each of the addresses, runs the server on these connections on this thread until they are gone, and gives it back.
+/// For machines that are clients, such as [`WebSocketClient`](keepwatch_protocol::handler::WebSocketClient).
+///
+/// This is [`bind`] and [`Runtime::run`] with [`Options::connect`]; they have a [`Handle`] to stop it early.
+///
+/// # Errors
+///
+/// An address cannot be connected to, or not within [`Options::connect_timeout`]: the error says which, and everything is
+/// closed.
+pub fn connect<S: Server>(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    options: Options,
+    server: S,
+) -> io::Result<S> {
+    let connect = addresses.into_iter().collect();
+    let (runtime, _handle) = bind(Options { connect, ..options })?;
+    runtime.run(server)
 }
 
 /// Listens on the addresses of the options. Connections wait until [`Runtime::serve`] takes them.
@@ -54,15 +77,15 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
     for (index, listener) in keepwatch_runtime::listen(&options)?.into_iter().enumerate() {
         addresses.push(listener.local_addr()?);
         let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, listener_token(index), Interest::READABLE)?;
+        poll.registry().register(&mut listener, token_below(index), Interest::READABLE)?;
         listeners.push(listener);
     }
     let waking = mio::Waker::new(poll.registry(), WAKE)?;
     let alarm = Arc::new(Alarm { waking, rung: AtomicBool::new(false) });
     let (handle, control) = Handle::new(addresses, Waker::from(Arc::clone(&alarm)));
     let clock = Clock::new();
-    let listeners = Listeners::new(listeners);
-    Ok((Runtime { poll, listeners, alarm, control, clock, config: options.driver }, handle))
+    let (listeners, connecting) = (Listeners::new(listeners), Connecting::default());
+    Ok((Runtime { poll, listeners, connecting, alarm, control, clock, options }, handle))
 }
 
 /// Listening sockets, and what is needed to serve their connections.
@@ -70,24 +93,36 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
 pub struct Runtime {
     poll: Poll,
     listeners: Listeners<TcpListener>,
+    connecting: Connecting<TcpStream>,
     alarm: Arc<Alarm>,
     control: Control,
     clock: Clock,
-    config: DriverConfig,
+    options: Options,
 }
 
 impl Runtime {
-    /// Runs the server on this thread until its [`Handle`] says stop and all connections are gone.
+    /// Runs the server on this thread until its [`Handle`] says stop and all connections are gone. One that listens nowhere also
+    /// ends when all connections that it [made](Options::connect) are gone.
     ///
     /// # Errors
     ///
-    /// The system cannot be waited on.
-    pub fn serve<S: Server>(mut self, server: S) -> io::Result<()> {
-        let mut driver = Driver::new(server, self.config.clone());
+    /// The system cannot be waited on, or an address cannot be connected to.
+    pub fn serve<S: Server>(self, server: S) -> io::Result<()> {
+        self.run(server).map(drop)
+    }
+
+    /// The same, and gives the server back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`serve`](Self::serve).
+    pub fn run<S: Server>(mut self, server: S) -> io::Result<S> {
+        let mut driver = Driver::new(server, self.options.driver.clone());
         let mut connections = Connections::default();
         let mut events = Events::with_capacity(EVENTS);
         let mut busy = true;
         driver.start(&Waker::from(Arc::clone(&self.alarm)), self.clock.now());
+        self.begin_to_connect()?;
         loop {
             let timeout = if busy { Some(Duration::ZERO) } else { self.until_deadline(&driver) };
             match self.poll.poll(&mut events, timeout) {
@@ -99,20 +134,23 @@ impl Runtime {
                 self.take(event, &connections, &mut driver, now);
             }
             self.accept(&mut connections, &mut driver, now);
+            self.adopt(&mut connections, &mut driver, now)?;
             let more = driver.turn(&mut connections, now);
             if connections.released {
                 connections.released = false;
                 self.listeners.released();
             }
-            if driver.is_drained() {
-                return Ok(());
+            let alone = self.listeners.is_empty() && self.connecting.is_empty();
+            if driver.is_drained() || (alone && driver.connections() == 0) {
+                return Ok(driver.into_server());
             }
             busy = more || self.listeners.is_ready(now.instant);
         }
     }
 
     fn until_deadline<S: Server>(&self, driver: &Driver<S>) -> Option<Duration> {
-        let deadline = earliest(driver.deadline(), self.listeners.deadline())?;
+        let deadline = earliest(driver.deadline(), self.listeners.deadline());
+        let deadline = earliest(deadline, self.connecting.deadline())?;
         Some(deadline.since(self.clock.instant()))
     }
 
@@ -130,13 +168,18 @@ impl Runtime {
             self.alarm.rung.swap(false, Ordering::AcqRel);
             if let Some(grace) = self.control.take() {
                 self.listeners.close();
+                self.connecting.close();
                 driver.drain(now.instant + grace, now);
             }
             return driver.woken(now);
         }
         // Sockets are closed and accepted only after all events were taken, so the event is of the slot's owner.
         let Some(id) = connections.table.owner(token.0) else {
-            return self.listeners.ready(WAKE.0 - 1 - token.0);
+            let index = WAKE.0 - 1 - token.0;
+            return match index.checked_sub(self.options.listen.len()) {
+                None => self.listeners.ready(index),
+                Some(index) => self.connecting.ready(index),
+            };
         };
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             driver.readable(id);
@@ -156,19 +199,45 @@ impl Runtime {
             let Some((mut stream, address)) = accepted else { return };
             // One that is not taken is closed as it is dropped.
             let Some(id) = driver.accept(&Peer::at(address), now) else { continue };
-            if let Err(error) = register(self.poll.registry(), &mut stream, id) {
+            if let Err(error) = self.poll.registry().register(&mut stream, Token(id.slot()), EDGES) {
                 log::warn!("cannot wait for a connection: {error}");
                 driver.failed(id, now);
             }
             connections.table.insert(id, stream);
         }
     }
+
+    fn begin_to_connect(&mut self) -> io::Result<()> {
+        let (registry, first) = (self.poll.registry(), self.options.listen.len());
+        let begun = Connecting::begin(&self.options, self.clock.instant(), |index, stream| {
+            let mut stream = TcpStream::from_std(stream);
+            registry.register(&mut stream, token_below(first + index), EDGES)?;
+            Ok(stream)
+        });
+        self.connecting = begun?;
+        Ok(())
+    }
+
+    /// Takes over the connections that are made.
+    fn adopt<S: Server>(
+        &mut self,
+        connections: &mut Connections,
+        driver: &mut Driver<S>,
+        now: Now,
+    ) -> io::Result<()> {
+        let check = |stream: &mut TcpStream| is_connected(stream.take_error(), stream.peer_addr());
+        while let Some((address, mut stream)) = self.connecting.next(now.instant, check)? {
+            let Some(id) = driver.accept(&Peer::at(address), now) else { continue };
+            // From here on its events are the connection's; one that came before is told again.
+            self.poll.registry().reregister(&mut stream, Token(id.slot()), EDGES)?;
+            connections.table.insert(id, stream);
+        }
+        Ok(())
+    }
 }
 
 /// Once for the connection's whole life: edges of both kinds are kept by the driver until it wants them.
-fn register(registry: &Registry, stream: &mut TcpStream, id: ConnectionId) -> io::Result<()> {
-    registry.register(stream, Token(id.slot()), Interest::READABLE | Interest::WRITABLE)
-}
+const EDGES: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// The driver's way to the sockets.
 #[derive(Debug, Default)]

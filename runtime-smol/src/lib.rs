@@ -11,6 +11,8 @@
 //! }
 //! ```
 //!
+//! [`connect`] runs a client, such as a `WebSocketClient`, over connections that it makes: the same future, the other way round.
+//!
 //! Nothing is spawned, so any executor can run it, and dropping it closes everything. Each connection has a waker of its own,
 //! which notes whose it is and wakes the one future; the future notes all that were woken, and lets the [`Driver`], which holds
 //! all logic that is no system call, take its turn. That costs less than a task for each connection, and the server needs no
@@ -27,8 +29,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use keepwatch_protocol::driver::{Io, Sockets};
-use keepwatch_protocol::{ConnectionId, Driver, DriverConfig, Instant, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Control, Listeners, Table};
+use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
+use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Table, is_connected};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::{Async, Timer};
 
@@ -36,6 +38,25 @@ pub use keepwatch_runtime::{Handle, Options};
 
 /// The most connections accepted in one turn.
 const ACCEPTS: usize = 256;
+
+/// Connects to each of the addresses, runs the server on these connections until they are gone, and gives it back. For machines
+/// that are clients, such as [`WebSocketClient`](keepwatch_protocol::handler::WebSocketClient).
+///
+/// This is [`bind`] and [`Runtime::run`] with [`Options::connect`]; they have a [`Handle`] to stop it early.
+///
+/// # Errors
+///
+/// An address cannot be connected to, or not within [`Options::connect_timeout`]: the error says which, and everything is
+/// closed.
+pub async fn connect<S: Server>(
+    addresses: impl IntoIterator<Item = SocketAddr>,
+    options: Options,
+    server: S,
+) -> io::Result<S> {
+    let connect = addresses.into_iter().collect();
+    let (runtime, _handle) = bind(Options { connect, ..options })?;
+    runtime.run(server).await
+}
 
 /// Listens on the addresses of the options. Connections wait until [`Runtime::serve`] takes them.
 ///
@@ -52,29 +73,41 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
     }
     let (handle, control) = Handle::new(addresses, news.waker(Of::Handle));
     let (clock, listeners) = (Clock::new(), Listeners::new(listeners));
-    Ok((Runtime { listeners, news, control, clock, config: options.driver }, handle))
+    let connecting = Connecting::default();
+    Ok((Runtime { listeners, connecting, news, control, clock, options }, handle))
 }
 
 /// Listening sockets, and what is needed to serve their connections.
 #[derive(Debug)]
 pub struct Runtime {
     listeners: Listeners<Waited<TcpListener>>,
+    connecting: Connecting<Waited<TcpStream>>,
     news: Arc<News>,
     control: Control,
     clock: Clock,
-    config: DriverConfig,
+    options: Options,
 }
 
 impl Runtime {
-    /// Runs the server until its [`Handle`] says stop and all connections are gone. Dropped earlier, it closes everything at
-    /// once, and the server with it.
+    /// Runs the server until its [`Handle`] says stop and all connections are gone. One that listens nowhere also ends when all
+    /// connections that it [made](Options::connect) are gone. Dropped earlier, it closes everything at once, and the server with
+    /// it.
     ///
     /// # Errors
     ///
-    /// None as things are; the result is that of other runtimes.
+    /// An address cannot be connected to.
     pub async fn serve<S: Server>(self, server: S) -> io::Result<()> {
+        self.run(server).await.map(drop)
+    }
+
+    /// The same, and gives the server back.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`serve`](Self::serve).
+    pub async fn run<S: Server>(self, server: S) -> io::Result<S> {
         let mut serving = Serving {
-            driver: Driver::new(server, self.config.clone()),
+            driver: Driver::new(server, self.options.driver.clone()),
             connections: Connections { table: Table::default(), released: false },
             woken: Vec::new(),
             timer: Timer::never(),
@@ -83,8 +116,9 @@ impl Runtime {
         };
         let waker = serving.runtime.news.waker(Of::Handle);
         serving.driver.start(&waker, serving.runtime.clock.now());
-        poll_fn(|task| serving.turn(task)).await;
-        Ok(())
+        serving.begin_to_connect()?;
+        poll_fn(|task| serving.turn(task)).await?;
+        Ok(serving.driver.into_server())
     }
 }
 
@@ -101,7 +135,7 @@ struct Serving<S> {
 }
 
 impl<S: Server> Serving<S> {
-    fn turn(&mut self, task: &mut Context<'_>) -> Poll<()> {
+    fn turn(&mut self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let now = self.runtime.clock.now();
         self.runtime.news.take(&mut self.woken, task.waker());
         let mut woken = std::mem::take(&mut self.woken);
@@ -110,12 +144,14 @@ impl<S: Server> Serving<S> {
         }
         self.woken = woken;
         self.accept(now);
+        self.adopt(now)?;
         let more = self.driver.turn(&mut self.connections, now);
         if std::mem::take(&mut self.connections.released) {
             self.runtime.listeners.released();
         }
-        if self.driver.is_drained() {
-            return Poll::Ready(());
+        let alone = self.runtime.listeners.is_empty() && self.runtime.connecting.is_empty();
+        if self.driver.is_drained() || (alone && self.driver.connections() == 0) {
+            return Poll::Ready(Ok(()));
         }
         let due = self.wait_for_deadline(task);
         if more || due || self.runtime.listeners.is_ready(now.instant) {
@@ -133,9 +169,11 @@ impl<S: Server> Serving<S> {
                 self.driver.writable(id);
             }
             Of::Listener(index) => self.runtime.listeners.ready(index),
+            Of::Connecting(index) => self.runtime.connecting.ready(index),
             Of::Handle => {
                 if let Some(grace) = self.runtime.control.take() {
                     self.runtime.listeners.close();
+                    self.runtime.connecting.close();
                     self.driver.drain(now.instant + grace, now);
                 }
                 self.driver.woken(now);
@@ -162,10 +200,30 @@ impl<S: Server> Serving<S> {
         }
     }
 
+    fn begin_to_connect(&mut self) -> io::Result<()> {
+        let Runtime { news, options, clock, .. } = &self.runtime;
+        let begun = Connecting::begin(options, clock.instant(), |index, stream| {
+            Ok(Waited { socket: Async::new(stream)?, waker: news.waker(Of::Connecting(index)) })
+        });
+        self.runtime.connecting = begun?;
+        Ok(())
+    }
+
+    /// Takes over the connections that are made.
+    fn adopt(&mut self, now: Now) -> io::Result<()> {
+        while let Some((address, made)) = self.runtime.connecting.next(now.instant, Waited::is_connected)? {
+            let Some(id) = self.driver.accept(&Peer::at(address), now) else { continue };
+            let waker = self.runtime.news.waker(Of::Connection(id));
+            self.connections.table.insert(id, Waited { waker, ..made });
+        }
+        Ok(())
+    }
+
     /// Has the timer wake the task at the next deadline at the latest, and says whether it fired. Deadlines mostly move away,
     /// and each move of a timer takes a lock of the whole process: one that fires early is moved then.
     fn wait_for_deadline(&mut self, task: &mut Context<'_>) -> bool {
         let deadline = earliest(self.driver.deadline(), self.runtime.listeners.deadline());
+        let deadline = earliest(deadline, self.runtime.connecting.deadline());
         if let Some(at) = deadline.filter(|&at| self.armed.is_none_or(|armed| at < armed)) {
             if let Some(std) = self.runtime.clock.to_std(at) {
                 self.timer.set_at(std);
@@ -227,6 +285,21 @@ impl Waited<TcpListener> {
     }
 }
 
+impl Waited<TcpStream> {
+    fn is_connected(&mut self) -> io::Result<bool> {
+        loop {
+            let stream = self.socket.get_ref();
+            if is_connected(stream.take_error(), stream.peer_addr())? {
+                return Ok(true);
+            }
+            match self.socket.poll_writable(&mut Context::from_waker(&self.waker)) {
+                Poll::Ready(waited) => waited?,
+                Poll::Pending => return Ok(false),
+            }
+        }
+    }
+}
+
 impl Read for Waited<TcpStream> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let context = &mut Context::from_waker(&self.waker);
@@ -262,6 +335,8 @@ fn or_would_block<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
 enum Of {
     Connection(ConnectionId),
     Listener(usize),
+    /// A socket that is being connected.
+    Connecting(usize),
     /// The runtime's handles, and the server's other threads.
     Handle,
 }
@@ -302,7 +377,7 @@ impl News {
         let mut state = self.lock();
         match of {
             Of::Handle => state.handle = true,
-            Of::Connection(_) | Of::Listener(_) => state.woken.push(of),
+            Of::Connection(_) | Of::Listener(_) | Of::Connecting(_) => state.woken.push(of),
         }
         if let Some(task) = state.task.take() {
             drop(state);

@@ -83,6 +83,11 @@ impl<L> Listeners<L> {
         self.backoff.released();
     }
 
+    /// Whether there are none, or they are closed.
+    pub fn is_empty(&self) -> bool {
+        self.doors.is_empty()
+    }
+
     /// Closes the listeners. Connections that wait in them are refused by the system.
     pub fn close(&mut self) {
         self.doors.clear();

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`Options`], [`listen`] | which addresses, and the options of the sockets |
 //! | [`Listeners`], [`AcceptBackoff`] | accepting in bounded turns, and what to do when accepting fails |
+//! | [`Connecting`] | making connections, each with its end |
 //! | [`Table`], [`read()`], [`write()`] | from ids to sockets, and the two calls that move bytes |
 //! | [`Clock`] | the one place that reads a clock |
 //! | [`Handle`], [`Control`] | how other threads stop a runtime |
@@ -15,6 +16,7 @@
 
 mod accept;
 mod clock;
+mod connect;
 mod control;
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -23,6 +25,7 @@ mod options;
 
 pub use accept::{AcceptBackoff, Listeners, Retry};
 pub use clock::Clock;
+pub use connect::{Connecting, is_connected};
 pub use control::{Control, Handle};
 pub use io::{Table, read, write};
 pub use options::{Options, listen};

@@ -1,13 +1,13 @@
-//! Where to listen, and how the sockets are set up.
+//! Where to listen, where to connect to, and how the sockets are set up.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use keepwatch_protocol::DriverConfig;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// How a runtime listens, and the limits of its driver.
+/// Where a runtime listens, and where it connects to, and the limits of its driver.
 ///
 /// ```
 /// use keepwatch_runtime::Options;
@@ -21,6 +21,12 @@ pub struct Options {
     /// The addresses to listen on. Port 0 lets the system choose; [`Handle::local_addresses`](crate::Handle::local_addresses)
     /// says what it chose. An IPv6 address takes IPv6 alone, so that `[::]` and `0.0.0.0` may stand side by side.
     pub listen: Vec<SocketAddr>,
+    /// The addresses to connect to when serving begins: a connection for each, several for one that stands there several times.
+    /// The server cannot tell them from those that come: for [`Server`](keepwatch_protocol::Server)s that are clients, such as
+    /// [`WebSocketClient`](keepwatch_protocol::handler::WebSocketClient). Default: none.
+    pub connect: Vec<SocketAddr>,
+    /// How long making a connection may take. Default: 10 s.
+    pub connect_timeout: Duration,
     /// Connections that may wait to be accepted; the system may hold this lower (`net.core.somaxconn`). Default: 1024.
     pub backlog: u32,
     /// Bytes that the system takes for a connection before the peer has acknowledged them (`SO_SNDBUF`; Linux doubles the
@@ -40,11 +46,20 @@ impl Options {
     pub fn new(listen: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self {
             listen: listen.into_iter().collect(),
+            connect: Vec::new(),
+            connect_timeout: Duration::from_secs(10),
             backlog: 1024,
             send_buffer: Some(64 << 10),
             keepalive: Some(Duration::from_secs(60)),
             driver: DriverConfig::default(),
         }
+    }
+}
+
+impl Default for Options {
+    /// The default options, without an address.
+    fn default() -> Self {
+        Self::new([])
     }
 }
 
@@ -56,9 +71,10 @@ impl Options {
 ///
 /// # Errors
 ///
-/// An address cannot be listened on: the error names it. No address at all is an error too.
+/// An address cannot be listened on: the error names it. No address at all, neither to listen on nor to connect to, is an error
+/// too.
 pub fn listen(options: &Options) -> io::Result<Vec<TcpListener>> {
-    if options.listen.is_empty() {
+    if options.listen.is_empty() && options.connect.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there is no address to listen on"));
     }
     let name = |address| {
@@ -68,7 +84,7 @@ pub fn listen(options: &Options) -> io::Result<Vec<TcpListener>> {
 }
 
 fn listen_on(address: SocketAddr, options: &Options) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = open(address, options)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -76,6 +92,27 @@ fn listen_on(address: SocketAddr, options: &Options) -> io::Result<TcpListener> 
     if cfg!(unix) {
         socket.set_reuse_address(true)?;
     }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Begins to connect, with the same options, and does not wait: [`is_connected`] says how it ended.
+///
+/// # Errors
+///
+/// It is known already that this address cannot be connected to.
+pub(crate) fn connect(address: SocketAddr, options: &Options) -> io::Result<TcpStream> {
+    let socket = open(address, options)?;
+    match socket.connect(&address.into()) {
+        Err(error) if !is_under_way(&error) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+/// A socket that does not block, with what is asked for of all.
+fn open(address: SocketAddr, options: &Options) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
     if let Some(bytes) = options.send_buffer {
@@ -84,9 +121,14 @@ fn listen_on(address: SocketAddr, options: &Options) -> io::Result<TcpListener> 
     if let Some(silence) = options.keepalive {
         socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(silence).with_interval(silence / 4))?;
     }
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+/// `EINPROGRESS` of connect(2), for which the standard library has no stable name; Windows says that it would block.
+fn is_under_way(error: &io::Error) -> bool {
+    let in_progress = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
+    let unix = cfg!(unix) && error.raw_os_error() == Some(in_progress);
+    unix || error.kind() == io::ErrorKind::WouldBlock
 }
 
 #[cfg(test)]

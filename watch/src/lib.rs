@@ -1,4 +1,5 @@
-//! The watch server: keys with revisions, which are listed and then watched, as one state machine without IO.
+//! The watch server: keys with revisions, which are listed and then watched, as one state machine without IO. And the
+//! [client] that watches one, as another.
 //!
 //! A client lists keys, and is then told of every later change, exactly once and in order, by whatever it can speak: short
 //! polls, long polls, a chunked stream of lines, server-sent events, or a WebSocket that carries many watches and writes. If
@@ -47,6 +48,7 @@
 //! | --- | --- |
 //! | [`Shared`], [`WatchServer`], [`Config`] | the server, its limits and times |
 //! | [`Handle`] | the process's own calls and watches |
+//! | [`client`] | a watch of another process's, by any transport |
 //! | [`store`] | where writes are decided: a seam, and a store in memory behind it |
 //! | [`change`], [`key`] | what a store says, and what a handle gives: changes, keys, revisions, positions |
 //!
@@ -56,6 +58,7 @@
 #![forbid(unsafe_code)]
 
 pub mod change;
+pub mod client;
 #[cfg(feature = "command-line")]
 pub mod command_line;
 mod config;

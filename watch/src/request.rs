@@ -372,25 +372,11 @@ fn same_origin(head: &RequestHead<'_>, config: &Config) -> Result<(), Refusal> {
     let mut origins = head.fields().all("origin");
     let Some(origin) = origins.next() else { return Ok(()) };
     let one = origins.next().is_none();
-    if one
-        && (is_origin_of(origin, head.authority()) || config.origins.iter().any(|o| o.as_bytes() == origin))
-    {
+    let own = handshake::is_own_origin(origin, head.authority());
+    if one && (own || config.origins.iter().any(|other| other.as_bytes() == origin)) {
         return Ok(());
     }
     Err(Refusal::new(StatusCode::FORBIDDEN, "the Origin is not this server's"))
-}
-
-/// Whether an origin's host and port are the request's own (RFC 6454 section 7.1, RFC 9110 section 7.2).
-fn is_origin_of(origin: &[u8], authority: Option<&str>) -> bool {
-    let (Ok(origin), Some(authority)) = (std::str::from_utf8(origin), authority) else { return false };
-    let Some((scheme, host)) = origin.split_once("://") else { return false };
-    let default = match scheme.to_ascii_lowercase().as_str() {
-        "http" => ":80",
-        "https" => ":443",
-        _ => return false,
-    };
-    let strip = |host: &str| host.strip_suffix(default).unwrap_or(host).to_ascii_lowercase();
-    strip(host) == strip(authority)
 }
 
 /// The parameters of a query, each at most once, decoded.

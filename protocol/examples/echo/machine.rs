@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use keepwatch_protocol::http1::{
     self, BodyTx, Disposition, Exchange, Limits, RequestHead, ResponseHead, SendError, ServerConnection,
-    StatusCode, Version,
+    StatusCode,
 };
 use keepwatch_protocol::timer::Wheel;
 use keepwatch_protocol::websocket::{self, CloseCode, Role, handshake};
@@ -260,21 +260,12 @@ fn upgrade(
     out: &mut SendQueue,
     now: Now,
 ) -> Result<(), SendError> {
-    let fields = head.fields().iter().map(|field| (field.name, field.value));
-    let refused = match handshake::check(head.method(), head.version() == Version::Http11, fields) {
-        Ok(accepted) => {
-            let fields: [(&str, &[u8]); 1] = [("Sec-WebSocket-Accept", accepted.accept_key())];
-            machine.upgrade(exchange, &fields, out, now)
-        }
-        Err(rejected) => {
-            let fields: Vec<_> =
-                rejected.fields().iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-            let status = StatusCode::new(rejected.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            let head = ResponseHead::empty(status, &fields);
-            machine.answer(exchange, &head, rejected.reason().as_bytes(), out, now)
-        }
-    };
-    refused.map_err(|refused| refused.error)
+    // An echo gives nothing away: any page may have one.
+    let terms = handshake::Terms { origins: &handshake::Origins::Any, ..handshake::Terms::default() };
+    match handshake::answer(machine, exchange, head, &terms, out, now) {
+        Ok(_) | Err(handshake::NotOpened::Rejected(_)) => Ok(()),
+        Err(handshake::NotOpened::NotSent(refused)) => Err(refused.error),
+    }
 }
 
 /// More content came.
@@ -337,9 +328,9 @@ fn receive_websocket(
         match machine.recv(input, out, now) {
             Ok(websocket::Event::Data { kind, bytes, first, last }) => {
                 let sent = if first && last {
-                    machine.send(kind, bytes, out)
+                    machine.send(kind, &bytes, out)
                 } else {
-                    machine.send_part(kind, bytes, last, out)
+                    machine.send_part(kind, &bytes, last, out)
                 };
                 // What comes after our own Close frame has no answer.
                 if sent.is_err() && !machine.is_closing() {

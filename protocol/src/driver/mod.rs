@@ -161,6 +161,11 @@ impl<S: Server> Driver<S> {
         &mut self.server
     }
 
+    /// The server, when all is over. What connections there still are, it is not told of.
+    pub fn into_server(self) -> S {
+        self.server
+    }
+
     /// How many connections there are, those that only linger included.
     pub fn connections(&self) -> usize {
         self.shells.len() - self.free.len()
@@ -173,7 +178,7 @@ impl<S: Server> Driver<S> {
         })
     }
 
-    /// A connection was accepted. `None`: close it at once (the limit is reached, or the driver drains).
+    /// A connection was accepted, or made. `None`: close it at once (the limit is reached, or the driver drains).
     pub fn accept(&mut self, peer: &Peer, now: Now) -> Option<ConnectionId> {
         self.accept_transformed(peer, None, now)
     }

@@ -16,9 +16,9 @@ const KEPT_BYTES: usize = 16 << 10;
 /// use keepwatch_protocol::websocket::{Assembler, Message, MessageKind};
 ///
 /// let mut assembler = Assembler::new(1024);
-/// let (mut front, mut back) = (*b"keep", *b"watch");
-/// assert_eq!(assembler.push(MessageKind::Text, &mut front, true, false)?, None);
-/// assert_eq!(assembler.push(MessageKind::Text, &mut back, false, true)?, Some(Message::Text("keepwatch")));
+/// let (front, back) = (*b"keep", *b"watch");
+/// assert_eq!(assembler.push(MessageKind::Text, &front, true, false)?, None);
+/// assert_eq!(assembler.push(MessageKind::Text, &back, false, true)?, Some(Message::Text("keepwatch")));
 /// # Ok::<(), keepwatch_protocol::websocket::assembly::AssemblyError>(())
 /// ```
 pub struct Assembler {
@@ -63,7 +63,7 @@ impl Assembler {
     pub fn push<'a>(
         &'a mut self,
         kind: MessageKind,
-        bytes: &'a mut [u8],
+        bytes: &'a [u8],
         first: bool,
         last: bool,
     ) -> Result<Option<Message<'a>>, AssemblyError> {
@@ -150,9 +150,9 @@ mod tests {
     #[test]
     fn a_message_in_one_part_is_not_copied() {
         let mut assembler = Assembler::new(10);
-        let mut bytes = *b"whole";
+        let bytes = *b"whole";
         let place = bytes.as_ptr();
-        let message = assembler.push(MessageKind::Binary, &mut bytes, true, true).unwrap().unwrap();
+        let message = assembler.push(MessageKind::Binary, &bytes, true, true).unwrap().unwrap();
         assert_eq!((message, message.as_bytes().as_ptr()), (Message::Binary(b"whole"), place));
         assert_eq!(assembler.buffer.capacity(), 0);
     }
@@ -160,47 +160,41 @@ mod tests {
     #[test]
     fn a_code_point_may_be_cut_between_parts() {
         let mut assembler = Assembler::new(10);
-        let (mut front, mut back) = ([0xe2, 0x82], [0xac]);
-        assert_eq!(assembler.push(MessageKind::Text, &mut front, true, false), Ok(None));
-        assert_eq!(assembler.push(MessageKind::Text, &mut back, false, true), Ok(Some(Message::Text("€"))));
+        let (front, back) = ([0xe2, 0x82], [0xac]);
+        assert_eq!(assembler.push(MessageKind::Text, &front, true, false), Ok(None));
+        assert_eq!(assembler.push(MessageKind::Text, &back, false, true), Ok(Some(Message::Text("€"))));
     }
 
     #[test]
     fn the_limit_holds_over_all_parts_and_lets_go_of_the_memory() {
         let mut assembler = Assembler::new(10);
-        assert_eq!(assembler.push(MessageKind::Binary, &mut [1; 6], true, false), Ok(None));
-        assert_eq!(assembler.push(MessageKind::Binary, &mut [2; 4], false, false), Ok(None));
-        assert_eq!(
-            assembler.push(MessageKind::Binary, &mut [3; 1], false, true),
-            Err(AssemblyError::TooLarge)
-        );
+        assert_eq!(assembler.push(MessageKind::Binary, &[1; 6], true, false), Ok(None));
+        assert_eq!(assembler.push(MessageKind::Binary, &[2; 4], false, false), Ok(None));
+        assert_eq!(assembler.push(MessageKind::Binary, &[3; 1], false, true), Err(AssemblyError::TooLarge));
         assert_eq!(assembler.buffer.capacity(), 0);
-        assert_eq!(
-            assembler.push(MessageKind::Binary, &mut [4; 11], true, true),
-            Err(AssemblyError::TooLarge)
-        );
+        assert_eq!(assembler.push(MessageKind::Binary, &[4; 11], true, true), Err(AssemblyError::TooLarge));
     }
 
     #[test]
     fn the_buffer_never_grows_beyond_the_limit() {
         let mut assembler = Assembler::new(1000);
         for index in 0..1000 {
-            assert_eq!(assembler.push(MessageKind::Binary, &mut [9], index == 0, false), Ok(None));
+            assert_eq!(assembler.push(MessageKind::Binary, &[9], index == 0, false), Ok(None));
             assert!(assembler.buffer.capacity() <= 1000);
         }
-        let message = assembler.push(MessageKind::Binary, &mut [], false, true);
+        let message = assembler.push(MessageKind::Binary, &[], false, true);
         assert_eq!(message, Ok(Some(Message::Binary(&[9; 1000]))));
     }
 
     #[test]
     fn a_large_message_s_memory_is_not_kept_for_small_ones() {
         let mut assembler = Assembler::new(1 << 20);
-        let mut large = vec![0; 1 << 19];
-        assert_eq!(assembler.push(MessageKind::Binary, &mut large, true, false), Ok(None));
-        assert_eq!(assembler.push(MessageKind::Binary, &mut [1], true, false), Ok(None));
+        let large = vec![0; 1 << 19];
+        assert_eq!(assembler.push(MessageKind::Binary, &large, true, false), Ok(None));
+        assert_eq!(assembler.push(MessageKind::Binary, &[1], true, false), Ok(None));
         assert!(assembler.buffer.capacity() <= KEPT_BYTES);
         assert_eq!(
-            assembler.push(MessageKind::Binary, &mut [2], false, true),
+            assembler.push(MessageKind::Binary, &[2], false, true),
             Ok(Some(Message::Binary(&[1, 2])))
         );
     }

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use super::deflate::Compression;
+
 /// Limits and times. Make one, and share it between connections.
 ///
 /// ```
@@ -30,6 +32,8 @@ pub struct Config {
     /// For how long the peer may send no part of any message; `None` (the default) for ever, which is right where one
     /// side mostly listens.
     pub idle_timeout: Option<Duration>,
+    /// Whether and how messages are compressed, where the peer agrees. Off by default.
+    pub compression: Compression,
 }
 
 impl Default for Config {
@@ -41,6 +45,7 @@ impl Default for Config {
             pong_timeout: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),
             idle_timeout: None,
+            compression: Compression::OFF,
         }
     }
 }

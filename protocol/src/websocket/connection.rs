@@ -5,8 +5,10 @@ use alloc::sync::Arc;
 
 use super::close::{Close, CloseCode};
 use super::config::Config;
+use super::deflate::{Agreed, Parameters};
 use super::error::RecvError;
 use super::frame::{self, CONTROL_BYTES, Head, Opcode};
+use super::payload::Payload;
 use super::transmit::MaskingKeys;
 use super::utf8::Utf8;
 use super::{MessageKind, Role, mask};
@@ -47,6 +49,8 @@ pub struct Connection {
     fin: bool,
     /// The message that is being sent in parts.
     pub(super) sending: Option<MessageKind>,
+    /// What was agreed to about compression.
+    pub(super) deflate: Option<Parameters>,
 }
 
 /// Where the connection stands.
@@ -67,7 +71,7 @@ pub(super) enum Phase {
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// The payload of the newest ping that is not answered.
-    owed: Option<Payload>,
+    owed: Option<Box<Owed>>,
     /// When the last part of a message came; kept if there is an idle timeout.
     pub(super) last_data: Instant,
     /// The text that is being sent in parts.
@@ -75,7 +79,7 @@ pub(super) struct Rare {
 }
 
 #[derive(Debug)]
-struct Payload {
+struct Owed {
     bytes: [u8; CONTROL_BYTES],
     len: u8,
 }
@@ -92,7 +96,7 @@ pub enum Event<'b> {
         /// The same for all parts of a message.
         kind: MessageKind,
         /// The part; empty only if the message is, or if it ended with an empty frame.
-        bytes: &'b mut [u8],
+        bytes: Payload<'b>,
         /// Whether the message begins with this part.
         first: bool,
         /// Whether the message ends with this part. Only now is the text known to be whole.
@@ -134,7 +138,21 @@ impl Connection {
             receiving: None,
             fin: false,
             sending: None,
+            deflate: None,
         }
+    }
+
+    /// The same connection, whose handshake agreed to compress. The [`Config`] must have the
+    /// [`compression`](Config::compression) that agreed; with another one, what is compressed is refused.
+    #[must_use]
+    pub fn with_deflate(mut self, agreed: Agreed) -> Self {
+        self.deflate = Some(agreed.parameters);
+        self
+    }
+
+    /// What was agreed to about compression, if it was.
+    pub fn deflate(&self) -> Option<Parameters> {
+        self.deflate
     }
 
     /// Takes one event's worth of bytes from the input. Call it until it says [`Event::NeedMore`], [`Event::Closed`] or an
@@ -261,7 +279,7 @@ impl Connection {
             self.message_left = self.config.message_bytes;
             self.empty_fragments = 0;
         }
-        Ok(Event::Data { kind, bytes, first, last })
+        Ok(Event::Data { kind, bytes: bytes.into(), first, last })
     }
 
     fn control<'b>(
@@ -289,7 +307,7 @@ impl Connection {
             self.pongs += 1;
             self.put_control(Opcode::Pong, payload, out);
         } else {
-            self.rare.get_or_insert_default().owed = Some(Payload::new(payload));
+            self.rare.get_or_insert_default().owed = Some(Box::new(Owed::new(payload)));
         }
     }
 
@@ -367,7 +385,7 @@ impl Connection {
     }
 }
 
-impl Payload {
+impl Owed {
     /// Keeps at most [`CONTROL_BYTES`]; a ping has no more.
     fn new(payload: &[u8]) -> Self {
         let mut kept = Self { bytes: [0; CONTROL_BYTES], len: 0 };

@@ -47,7 +47,7 @@
 //!         Ok(Event::NeedMore) => break, // read more; what the input still holds is offered again in front of it
 //!         Ok(Event::Data { kind, bytes, first, last }) => {
 //!             assert_eq!((kind, &*bytes, first, last), (MessageKind::Text, &b"Hello"[..], true, true));
-//!             connection.send(kind, bytes, &mut out).unwrap(); // an echo; goes on while the input is still borrowed
+//!             connection.send(kind, &bytes, &mut out).unwrap(); // an echo; goes on while the input is still borrowed
 //!         }
 //!         Ok(Event::Ping(_) | Event::Pong(_)) => {} // the pong is already in `out`
 //!         Ok(Event::Closed(_)) => break,            // write `out`, then close
@@ -63,10 +63,12 @@ pub mod assembly;
 mod close;
 mod config;
 mod connection;
+pub mod deflate;
 mod error;
 pub mod frame;
 pub mod handshake;
 pub mod mask;
+mod payload;
 mod timers;
 mod transmit;
 pub mod utf8;
@@ -78,8 +80,10 @@ pub use assembly::{Assembler, Message};
 pub use close::{Close, CloseCode};
 pub use config::Config;
 pub use connection::{Connection, Event};
+pub use deflate::Compression;
 pub use error::{Expired, RecvError, SendError};
 pub use frame::{FrameHead, Opcode};
+pub use payload::Payload;
 
 /// Which end of the connection this is. A client masks what it sends, a server must not (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +92,16 @@ pub enum Role {
     Server,
     /// It asked for the handshake: receives unmasked frames, sends masked ones.
     Client,
+}
+
+impl Role {
+    /// The peer's.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Server => Self::Client,
+            Self::Client => Self::Server,
+        }
+    }
 }
 
 /// What a message's payload is (RFC 6455 section 5.6).

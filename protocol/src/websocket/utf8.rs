@@ -7,7 +7,7 @@
 use core::fmt;
 use core::str;
 
-/// A validator for one text at a time. Four bytes; ready for the next text after [`finish`](Self::finish).
+/// A validator for one text at a time. Three bytes; ready for the next text after [`finish`](Self::finish).
 ///
 /// ```
 /// use keepwatch_protocol::websocket::utf8::{InvalidUtf8, Utf8};
@@ -20,9 +20,8 @@ use core::str;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Utf8 {
-    /// The front of a code point that is not whole: valid as far as it goes.
+    /// The front of a code point that is not whole: valid as far as it goes, and zeros, which are never in one.
     carry: [u8; 3],
-    carried: u8,
 }
 
 /// The bytes are not UTF-8, and no bytes that follow can make them so.
@@ -37,7 +36,7 @@ impl Utf8 {
     /// The text is not UTF-8, whatever follows.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), InvalidUtf8> {
         let mut rest = piece;
-        while self.carried > 0 {
+        while self.carries() {
             let Some((&byte, after)) = rest.split_first() else { return Ok(()) };
             rest = after;
             self.complete(byte)?;
@@ -58,7 +57,7 @@ impl Utf8 {
     ///
     /// The text ends inside a code point.
     pub fn finish(&mut self) -> Result<(), InvalidUtf8> {
-        let whole = self.carried == 0;
+        let whole = !self.carries();
         *self = Self::default();
         if whole { Ok(()) } else { Err(InvalidUtf8) }
     }
@@ -66,9 +65,9 @@ impl Utf8 {
     /// Adds one byte to the code point that is not whole.
     fn complete(&mut self, byte: u8) -> Result<(), InvalidUtf8> {
         let [a, b, c] = self.carry;
-        let point: &[u8] = match self.carried {
-            1 => &[a, byte],
-            2 => &[a, b, byte],
+        let point: &[u8] = match self.carry {
+            [_, 0, _] => &[a, byte],
+            [_, _, 0] => &[a, b, byte],
             _ => &[a, b, c, byte],
         };
         let verdict = str::from_utf8(point);
@@ -86,8 +85,11 @@ impl Utf8 {
     fn carry_over(&mut self, front: &[u8]) {
         for (kept, byte) in self.carry.iter_mut().zip(front) {
             *kept = *byte;
-            self.carried += 1;
         }
+    }
+
+    fn carries(&self) -> bool {
+        self.carry != [0; 3]
     }
 }
 

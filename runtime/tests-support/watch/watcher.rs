@@ -310,7 +310,8 @@ impl WebSocket {
             return Err(Box::new(Response { status: head.status, head, body }));
         }
         let answer = head.fields().map(|(name, value)| (name, value.as_bytes()));
-        assert_eq!(handshake::check_answer(head.status, answer, &key, &[]), Ok(None));
+        let chosen = handshake::check_answer(head.status, answer, &key, &handshake::Offered::default());
+        assert_eq!(chosen.map(|chosen| (chosen.protocol, chosen.extension)), Ok((None, None)));
         let config = Arc::new(websocket::Config { message_bytes: 8 << 20, ..websocket::Config::default() });
         Ok(Self {
             client,
@@ -386,7 +387,7 @@ impl WebSocket {
             let step = match self.machine.recv(&mut input, &mut out, Now::default()).unwrap() {
                 Event::NeedMore => None,
                 Event::Data { kind, bytes, first, last } => {
-                    let message = self.assembler.push(kind, bytes, first, last).unwrap();
+                    let message = self.assembler.push(kind, &bytes, first, last).unwrap();
                     message.map(|message| match message {
                         Message::Text(text) => Step::Message(serde_json::from_str(text).unwrap()),
                         Message::Binary(_) => panic!("the server sends text"),

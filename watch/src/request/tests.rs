@@ -298,25 +298,6 @@ fn only_pages_of_this_server_write_and_open_a_websocket() {
 }
 
 #[test]
-fn the_default_port_of_an_origin_may_be_left_out() {
-    let table = [
-        ("http://a", "a", true),
-        ("http://a:80", "a", true),
-        ("http://a", "a:80", true),
-        ("https://a:443", "a", true),
-        ("https://a:80", "a", false),
-        ("http://a:443", "a", false),
-        ("http://[::1]:80", "[::1]", true),
-        ("http://[::1]:8", "[::1]:8", true),
-    ];
-    for (origin, authority, same) in table {
-        assert_eq!(is_origin_of(origin.as_bytes(), Some(authority)), same, "{origin} {authority}");
-    }
-    assert!(!is_origin_of(b"http://a", None));
-    assert!(!is_origin_of(b"http://\xff", Some("a")));
-}
-
-#[test]
 fn a_websocket_may_name_its_watches_itself() {
     let upgrade = "Upgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\n\
         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

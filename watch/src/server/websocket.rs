@@ -157,7 +157,7 @@ impl Connection {
                     return After::Finish;
                 }
                 Ok(Event::Data { kind, bytes, first, last }) => {
-                    match socket.assembler.push(kind, bytes, first, last) {
+                    match socket.assembler.push(kind, &bytes, first, last) {
                         Ok(None) => continue,
                         Ok(Some(Message::Text(text))) => parse(text, &core.config),
                         Ok(Some(Message::Binary(_))) | Err(_) => {

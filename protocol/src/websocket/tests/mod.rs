@@ -1,6 +1,7 @@
 //! Conversations with the machine, as bytes in and events, bytes and deadlines out.
 
 mod closing;
+mod negotiation;
 mod receiving;
 mod sending;
 mod talking;
@@ -107,7 +108,7 @@ fn note(seen: &mut Transcript, event: Event<'_>) {
         Event::Data { kind, bytes, first, last } => {
             assert_eq!(first, seen.unfinished.is_none(), "first marks the first part and no other");
             let message = seen.unfinished.get_or_insert_default();
-            message.extend_from_slice(bytes);
+            message.extend_from_slice(&bytes);
             if !last {
                 return;
             }

@@ -1,0 +1,160 @@
+//! The two states of DEFLATE (RFC 1951), as messages need them (RFC 7692 sections 7.2.1 and 7.2.2).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use zlib_rs::{Deflate, DeflateFlush, Inflate, InflateFlush, Status};
+
+use super::compression::DeflateConfig;
+use super::pool::{Kept, Shelf, Slot};
+
+/// What ends a message and is not sent (RFC 7692 section 7.2.1), without the first bits of its block.
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+
+/// The largest window. An inflater always has it: it takes the same memory with any, and `zlib_rs` forgets a smaller one when
+/// it is reset.
+const MAX_WINDOW_BITS: u8 = 15;
+
+/// Takes the compressed bytes of one message after another.
+pub(in super::super) struct Inflater {
+    stream: Inflate,
+    /// What of the message under way was taken.
+    pub(in super::super) taken: u64,
+    /// Whether more may come out without anything going in.
+    full: bool,
+}
+
+/// What cannot be inflated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Corrupt;
+
+impl Inflater {
+    /// Inflates from `from` to `to` until the one is used up or the other full. Returns how much was taken and given.
+    pub(in super::super) fn inflate(
+        &mut self,
+        from: &[u8],
+        to: &mut [u8],
+    ) -> Result<(usize, usize), Corrupt> {
+        let (mut taken, mut given) = (0, 0);
+        loop {
+            let (rest, room) =
+                (from.get(taken..).unwrap_or_default(), to.get_mut(given..).unwrap_or_default());
+            if room.is_empty() || (rest.is_empty() && !self.full) {
+                break;
+            }
+            let (wanted, room_len) = (rest.len(), room.len());
+            let (status, took, gave) = self.step(rest, room, InflateFlush::NoFlush)?;
+            taken += took;
+            given += gave;
+            self.full = gave == room_len;
+            if status == Status::StreamEnd {
+                // A block with BFINAL: what follows begins anew (section 7.2.3.4).
+                self.stream.reset(false);
+                self.full = false;
+            } else if took < wanted && gave < room_len {
+                return Err(Corrupt); // it neither goes on nor says why
+            }
+        }
+        self.taken += taken as u64;
+        Ok((taken, given))
+    }
+
+    /// Whether all that can come out of what went in has come out.
+    pub(in super::super) fn is_drained(&self) -> bool {
+        !self.full
+    }
+
+    /// The message ends here: it must do so between two blocks, the last of which was empty and not compressed.
+    ///
+    /// The four bytes that the sender left away are put back, and one more. If the message is whole, they are the rest of
+    /// that block, nothing comes out of them, and the one behind it is left.
+    pub(in super::super) fn finish(&mut self) -> Result<(), Corrupt> {
+        let [a, b, c, d] = TAIL;
+        let (status, took, gave) = self.step(&[a, b, c, d, 0], &mut [0; 8], InflateFlush::Block)?;
+        self.taken = 0;
+        if status == Status::Ok && took == TAIL.len() && gave == 0 { Ok(()) } else { Err(Corrupt) }
+    }
+
+    fn step(
+        &mut self,
+        from: &[u8],
+        to: &mut [u8],
+        flush: InflateFlush,
+    ) -> Result<(Status, usize, usize), Corrupt> {
+        let (took, gave) = (self.stream.total_in(), self.stream.total_out());
+        let status = self.stream.decompress(from, to, flush).map_err(|_| Corrupt)?;
+        Ok((status, (self.stream.total_in() - took) as usize, (self.stream.total_out() - gave) as usize))
+    }
+}
+
+impl Kept for Inflater {
+    type Class = ();
+    const MOMENTARY: bool = false;
+
+    fn make((): (), _: &DeflateConfig) -> Self {
+        Self { stream: Inflate::new(false, MAX_WINDOW_BITS), taken: 0, full: false }
+    }
+
+    fn bytes((): (), _: &DeflateConfig) -> usize {
+        48 << 10
+    }
+
+    fn class(&self) {}
+
+    fn fits(&self, (): ()) -> bool {
+        true
+    }
+
+    fn place(shelf: &mut Shelf) -> &mut Vec<Box<Slot<Self>>> {
+        &mut shelf.inflaters
+    }
+
+    fn reset(&mut self) {
+        self.stream.reset(false);
+        self.taken = 0;
+        self.full = false;
+    }
+}
+
+/// Makes the compressed bytes of one message after another.
+pub(in super::super) struct Compressor {
+    stream: Deflate,
+    window_bits: u8,
+}
+
+impl Kept for Compressor {
+    /// The bits of its window.
+    type Class = u8;
+    const MOMENTARY: bool = false;
+
+    fn make(window_bits: u8, config: &DeflateConfig) -> Self {
+        let config = zlib_rs::DeflateConfig {
+            level: i32::from(config.level),
+            window_bits: -i32::from(window_bits), // without a header around the blocks
+            mem_level: i32::from(config.memory_level),
+            ..zlib_rs::DeflateConfig::default()
+        };
+        Self { stream: Deflate::new_with_config(config), window_bits }
+    }
+
+    /// The window twice and a chain through it, a table of hashes, the symbols that wait for their block, and the rest.
+    fn bytes(window_bits: u8, config: &DeflateConfig) -> usize {
+        (4 << window_bits) + (128 << 10) + (7 << (config.memory_level + 6)) + (8 << 10)
+    }
+
+    fn class(&self) -> u8 {
+        self.window_bits
+    }
+
+    fn fits(&self, window_bits: u8) -> bool {
+        self.window_bits == window_bits
+    }
+
+    fn place(shelf: &mut Shelf) -> &mut Vec<Box<Slot<Self>>> {
+        &mut shelf.compressors
+    }
+
+    fn reset(&mut self) {
+        self.stream.reset();
+    }
+}

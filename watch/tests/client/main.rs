@@ -1,0 +1,10 @@
+//! The watching client in memory and in virtual time: against the real server through each transport, and against servers
+//! that refuse, break off, or make no sense.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the whole crate is a test")]
+
+mod answers;
+mod cuts;
+mod support;
+mod talk;
+mod transports;
