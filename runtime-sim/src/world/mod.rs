@@ -30,6 +30,7 @@ mod check;
 mod core;
 mod faults;
 mod hostile;
+mod keeper;
 mod marks;
 mod model;
 mod peer;
@@ -149,6 +150,7 @@ impl World {
         let (writers, watchers) = (1 + random.below(2), 1 + random.below(4));
         let (process, hostile, listener) = (random.chance(400), random.chance(600), random.chance(150));
         let writes = 6 + random.below(20);
+        let keepers = random.below(3);
         for index in 0..writers {
             let name = format!("writer{index}");
             let random = self.seed.fork(&name);
@@ -160,6 +162,14 @@ impl World {
             let transport = random.one_of(&Transport::ALL);
             let actor = watcher::Watcher::new(random, transport, self.config.hold, patience);
             self.add(options, actor, &name);
+        }
+        for index in 0..keepers {
+            let name = format!("keeper{index}");
+            // Time for a heartbeat, for an answer that is late, and for what is on its way.
+            let silence = self.config.heartbeat + Duration::from_secs(5);
+            if let Some(actor) = keeper::Keeper::new(self.seed.fork(&name), silence) {
+                self.add(options, actor, &name);
+            }
         }
         if process {
             self.add(options, process::Process::new(self.seed.fork("process"), writes / 2), "process");
