@@ -52,7 +52,7 @@ impl Keeper {
         let config = ClientConfig {
             transports,
             aside: Duration::from_secs(20),
-            poll_interval: Duration::from_secs(1),
+            poll_interval: Duration::from_secs(4),
             wait: Duration::from_secs(1 + random.below(30) as u64),
             page_items: 1 + random.below(4),
             timeouts: WatchTimeouts { silence, answer: Duration::from_secs(5), ..WatchTimeouts::default() },
@@ -156,6 +156,9 @@ impl Keeper {
             Event::Listed(revision) => {
                 core.marks.hit("client: listed");
                 self.listing = false;
+                if self.transport == Some(Transport::ShortPoll) {
+                    return self.polled(revision.as_u64(), self.list_told, link, core);
+                }
                 let items: Vec<Entry> = self.state.values().cloned().collect();
                 check::list(&self.filter, generation, revision.as_u64(), &items, self.list_told, core)?;
                 let mut cursor = Cursor::new(&self.filter, generation, revision.as_u64(), core);
@@ -173,19 +176,16 @@ impl Keeper {
                 self.change(&entry, generation, core)?;
                 self.state.remove(&entry.key);
             }
+            // Who polls sees states, and is not told what they hide, nor of a server that has the same.
+            Event::Bookmark(revision) if self.transport == Some(Transport::ShortPoll) => {
+                self.polled(revision.as_u64(), self.told, link, core)?;
+            }
             Event::Bookmark(revision) => {
                 let Some(cursor) = &mut self.cursor else { return Err("a bookmark before a list".into()) };
                 if cursor.generation != generation {
                     return Err("a bookmark of another server".into());
                 }
-                // Who polls sees states, and is not told what they hide.
-                if self.transport == Some(Transport::ShortPoll) {
-                    let mut seen = Cursor::new(&self.filter, generation, revision.as_u64(), core);
-                    seen.begin(link, core);
-                    *cursor = seen;
-                } else {
-                    cursor.bookmark(revision.as_u64(), core)?;
-                }
+                cursor.bookmark(revision.as_u64(), core)?;
             }
             Event::Compacted(_) => {
                 core.marks.hit("client: compacted");
@@ -209,6 +209,28 @@ impl Keeper {
             _ => {}
         }
         Ok(())
+    }
+
+    /// What it has is what there was at a time, not before what was known when it asked: at this revision, if it is not that
+    /// of a single key.
+    fn polled(&mut self, revision: u64, told: u64, link: LinkId, core: &mut Core) -> Result<(), String> {
+        let generation = core.generation_of(link);
+        let mut cursor = Cursor::new(&self.filter, generation, revision, core);
+        cursor.begin(link, core);
+        self.cursor = Some(cursor);
+        match &self.filter {
+            Filter::Key(key) => {
+                let has = self.state.get(key);
+                if check::was(key, generation, told, core, |entry| entry == has) {
+                    return Ok(());
+                }
+                Err(format!("it polled {has:?}, which never was"))
+            }
+            filter @ Filter::Prefix(_) => {
+                let items: Vec<Entry> = self.state.values().cloned().collect();
+                check::list(filter, generation, revision, &items, told, core)
+            }
+        }
     }
 
     fn change(&mut self, entry: &Entry, generation: usize, core: &mut Core) -> Result<(), String> {
