@@ -13,6 +13,8 @@ pub(super) struct Cursor {
     at: usize,
     /// The revision to resume from.
     pub(super) revision: u64,
+    /// The one before: who cannot know that a commit is whole resumes from there.
+    previous: u64,
     /// The machine's snapshots when the watch began.
     snapshots: usize,
 }
@@ -22,7 +24,7 @@ impl Cursor {
     pub(super) fn new(filter: &Filter, generation: usize, revision: u64, core: &Core) -> Self {
         let mut model = core.model.borrow_mut();
         let at = model.generation(generation).position_after(revision);
-        Self { filter: filter.clone(), generation, at, revision, snapshots: 0 }
+        Self { filter: filter.clone(), generation, at, revision, previous: revision, snapshots: 0 }
     }
 
     /// It goes on, on this connection.
@@ -39,6 +41,7 @@ impl Cursor {
         match self.next(generation) {
             Some(at) if generation.log[at].is_told_as(seen) => {
                 self.at = at + 1;
+                self.previous = self.revision;
                 self.revision = seen.revision;
                 generation.tell(seen.revision);
                 Ok(())
@@ -62,7 +65,7 @@ impl Cursor {
             }
         }
         self.at = generation.position_after(revision);
-        self.revision = revision;
+        (self.revision, self.previous) = (revision, revision);
         generation.tell(revision);
         Ok(())
     }
@@ -83,12 +86,21 @@ impl Cursor {
 
     /// It was refused where it wanted to go on.
     pub(super) fn refused(&self, link: LinkId, core: &Core) -> Result<(), String> {
+        self.refused_at(self.revision, link, core)
+    }
+
+    /// The same, if it wanted to go on from the revision before.
+    pub(super) fn refused_before(&self, link: LinkId, core: &Core) -> Result<(), String> {
+        self.refused_at(self.previous, link, core)
+    }
+
+    fn refused_at(&self, revision: u64, link: LinkId, core: &Core) -> Result<(), String> {
         let mut model = core.model.borrow_mut();
         let floor = model.generation(core.generation_of(link)).floor_revision(core.machine_of(link));
-        if self.generation != core.generation_of(link) || self.revision < floor {
+        if self.generation != core.generation_of(link) || revision < floor {
             return Ok(());
         }
-        Err(format!("refused at {}, and the floor is {floor}", self.revision))
+        Err(format!("refused at {revision}, and the floor is {floor}"))
     }
 
     /// Whether it has seen everything.

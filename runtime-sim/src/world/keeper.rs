@@ -190,7 +190,7 @@ impl Keeper {
             Event::Compacted(_) => {
                 core.marks.hit("client: compacted");
                 let Some(cursor) = self.cursor.take() else { return Ok(()) };
-                cursor.refused(link, core).or_else(|why| cursor.compacted(link, core).map_err(|_| why))?;
+                cursor.refused_before(link, core).or_else(|why| cursor.compacted(link, core).map_err(|_| why))?;
             }
             Event::Transport(transport) => {
                 core.marks.hit(&format!("client: {transport:?}"));

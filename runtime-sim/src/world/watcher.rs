@@ -186,6 +186,9 @@ impl Watcher {
     /// Asks for what is next: the state, its next page, the changes.
     fn ask(&mut self, core: &mut Core) {
         let link = self.link(core);
+        for watch in &mut self.watches {
+            watch.restating = None;
+        }
         if let Some(cursor) = &mut self.watches[0].cursor {
             cursor.begin(link, core);
         }
