@@ -34,6 +34,9 @@ struct Arguments {
     /// Stop after so many seeds that fail.
     #[arg(long, default_value_t = 3)]
     failures: usize,
+    /// Do not look for less in which they fail, too.
+    #[arg(long)]
+    no_shrink: bool,
 }
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
@@ -60,7 +63,10 @@ fn main() -> ExitCode {
             print_one(seed, &outcome);
             if outcome.failure.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
-        (None, Some(from)) => many(from, arguments.count, arguments.threads, arguments.failures, &options),
+        (None, Some(from)) => {
+            let shrink = !arguments.no_shrink;
+            many(from, arguments.count, arguments.threads, (arguments.failures, shrink), &options)
+        },
         (None, None) => {
             eprintln!("a seed is needed, or --from and --count");
             ExitCode::from(2)
@@ -97,7 +103,13 @@ const TWICE: u64 = 16;
 
 #[expect(clippy::print_stdout, reason = "a command")]
 #[expect(clippy::disallowed_methods, reason = "how long it takes is measured, and nothing depends on it")]
-fn many(from: u64, count: u64, threads: Option<usize>, failures: usize, options: &Options) -> ExitCode {
+fn many(
+    from: u64,
+    count: u64,
+    threads: Option<usize>,
+    (failures, shrink): (usize, bool),
+    options: &Options,
+) -> ExitCode {
     let started = std::time::Instant::now();
     let threads = threads.or(std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let next = AtomicU64::new(from);
@@ -112,9 +124,9 @@ fn many(from: u64, count: u64, threads: Option<usize>, failures: usize, options:
                         return;
                     }
                     let options = Options { seed, trace: false, ..options.clone() };
-                    let mut outcome = play(&options);
+                    let mut outcome = world::run(&options);
                     let twice = seed % TWICE == 0;
-                    if twice && outcome.failure.is_none() && play(&options).hash != outcome.hash {
+                    if twice && outcome.failure.is_none() && world::run(&options).hash != outcome.hash {
                         outcome.failure = Some("played again, it came to something else".into());
                     }
                     lock().add(seed, twice, outcome);
@@ -135,9 +147,12 @@ fn many(from: u64, count: u64, threads: Option<usize>, failures: usize, options:
     println!();
     total.failures.sort();
     for (seed, failure) in &total.failures {
-        let smaller = world::shrink(&Options { seed: *seed, trace: false, ..options.clone() });
         println!("seed {seed}: {failure}");
-        let again = play(&smaller).failure.unwrap_or_default();
+        if !shrink {
+            continue;
+        }
+        let smaller = world::shrink(&Options { seed: *seed, trace: false, ..options.clone() });
+        let again = world::run(&smaller).failure.unwrap_or_default();
         println!("  smaller: {}\n  {again}", command(&smaller));
     }
     let mut failed = !total.failures.is_empty();
@@ -161,11 +176,6 @@ fn many(from: u64, count: u64, threads: Option<usize>, failures: usize, options:
         failures.len(),
     );
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
-}
-
-/// A panic is a failure like others.
-fn play(options: &Options) -> Outcome {
-    world::run(options)
 }
 
 fn command(options: &Options) -> String {

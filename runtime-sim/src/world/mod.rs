@@ -39,6 +39,7 @@ mod shrink;
 mod watcher;
 mod writer;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -93,12 +94,22 @@ pub struct Outcome {
     pub actors: Vec<String>,
 }
 
-/// Plays a seed.
+/// Plays a seed. A panic is a failure like others.
 pub fn run(options: &Options) -> Outcome {
     let mut world = World::new(options);
-    let failure = world.play().err();
-    world.outcome(failure)
+    match panic::catch_unwind(AssertUnwindSafe(|| world.play())) {
+        Ok(played) => world.outcome(played.err()),
+        Err(panic) => {
+            // What was interrupted is only looked at.
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            let what = what.or(panic.downcast_ref::<&str>().copied()).unwrap_or("of another kind");
+            world.outcome(Some(format!("a panic: {what}")))
+        }
+    }
 }
+
+/// A seed in which more happens never ends: they have some thousands.
+const MOST_HAPPENINGS: u64 = 300_000;
 
 struct World {
     core: Core,
@@ -298,6 +309,9 @@ impl World {
             self.run_machines()?;
             self.core.collect();
             self.check()?;
+            if self.core.happenings > MOST_HAPPENINGS {
+                return Err("it does not come to an end".into());
+            }
             let due = self.core.next_time().filter(|at| *at <= end);
             let Some(at) = due else { break };
             rounds = if at > self.core.now.instant || self.core.happenings > before { 0 } else { rounds + 1 };
@@ -517,16 +531,21 @@ impl World {
         }
         self.hash.write(&self.core.hash.value().to_le_bytes());
         self.hash.write(&self.core.happenings.to_le_bytes());
-        let model = self.core.model.borrow();
-        let changes = model.generations.iter().map(|generation| generation.log.len() as u64).sum();
-        let machines = || model.generations.iter().flat_map(|generation| &generation.machines);
-        if machines().any(|machine| machine.floor > 0) {
+        let tapped = Rc::clone(&self.core.model);
+        // A panic may have left it borrowed; then nothing can be said of it.
+        let (mut changes, mut moved, mut snapshots) = (0, false, false);
+        if let Ok(model) = tapped.try_borrow() {
+            changes = model.generations.iter().map(|generation| generation.log.len() as u64).sum();
+            let machines = || model.generations.iter().flat_map(|generation| &generation.machines);
+            moved = machines().any(|machine| machine.floor > 0);
+            snapshots = machines().any(|machine| machine.snapshots > 0);
+        }
+        if moved {
             self.core.marks.hit("floor: moved");
         }
-        if machines().any(|machine| machine.snapshots > 0) {
+        if snapshots {
             self.core.marks.hit("store: snapshot");
         }
-        drop(model);
         self.core.names.pop();
         Outcome {
             failure,
