@@ -125,6 +125,7 @@ struct Link {
     random: Random,
     habits: Habits,
     opened: Instant,
+    accepted: Instant,
     /// Nothing arrives before what was sent before it.
     last_up: Instant,
     last_down: Instant,
@@ -234,6 +235,7 @@ impl Core {
             random,
             habits,
             opened: self.now.instant,
+            accepted: at,
             last_up: at,
             last_down: at,
             sent: 0,
@@ -320,6 +322,14 @@ impl Core {
     pub(super) fn is_prompt(&self, link: LinkId, since: Instant) -> bool {
         let it = &self.links[link];
         it.habits.prompt && it.generation == self.model.borrow().newest() && self.last_pause < since
+    }
+
+    /// The longest that the network takes to carry a request and its answer.
+    pub(super) fn lag(&self, link: LinkId) -> Duration {
+        let it = &self.links[link];
+        let habits = &it.habits;
+        let coalesced = if habits.coalesced { Duration::from_millis(50) } else { Duration::ZERO };
+        habits.delay.unwrap_or_default() * 2 + coalesced + it.accepted.since(it.opened) + Duration::from_millis(1)
     }
 
     /// Whether the server has closed its socket.

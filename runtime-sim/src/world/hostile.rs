@@ -50,13 +50,34 @@ struct Open {
     /// Bytes that are still to be sent, one at a time.
     rest: Vec<u8>,
     next: Instant,
+    opened: Instant,
     /// When the server must have closed it.
     until: Instant,
 }
 
-/// The longest that anyone is kept who does nothing that the server wants: the sum of the longest limits on the way. A slow
-/// head, its 408 to a reader that does not read, and the lingering close.
-const LONGEST: Duration = Duration::from_secs(10 + 30 + 60 + 30 + 60);
+/// The longest that a connection stalls.
+const HELD_UP: Duration = Duration::from_secs(100);
+
+impl Manner {
+    /// How long the server may keep it: the sum of the limits on its way out.
+    fn longest(self) -> Duration {
+        let seconds = match self {
+            // To the first byte, then lingering for one more.
+            Self::Silent => 10 + 5,
+            // To the end of the head; it sends on while the close lingers, to its end.
+            Self::SlowHead => 10 + 30,
+            // Until its rate counts, and as before.
+            Self::SlowBody => 20 + 30 + 30,
+            // To the first heartbeat that does not fit, and the time for a write.
+            Self::NeverReads => 28 + 28 + 28 + 28 + 60,
+            // To a ping, to its pong, then lingering.
+            Self::MuteSocket => 30 + 20 + 5,
+            // It may come to any of these, and ask several things before.
+            Self::Garbage | Self::Corpus => 240,
+        };
+        Duration::from_secs(seconds + 2)
+    }
+}
 
 impl Hostile {
     pub(super) fn new(random: Random) -> Self {
@@ -81,7 +102,7 @@ impl Hostile {
     fn open(&mut self, manner: Manner, random: &mut Random, core: &mut Core) {
         let link = core.connect();
         let (first, rest) = bytes(manner, random);
-        let until = core.now.instant + LONGEST;
+        let until = core.now.instant + manner.longest();
         // Answers to nonsense are well-formed, too. To HEAD they have no body, and who asked that is not known.
         let read = manner != Manner::NeverReads && !first.windows(4).any(|window| window == b"HEAD");
         let reader = read.then(Reader::lenient);
@@ -96,9 +117,10 @@ impl Hostile {
             core.finish(link);
         }
         let next = core.now.instant + Duration::from_millis(500 + random.below(3000) as u64);
-        self.open.push(Open { link, manner, reader, rest, next, until });
+        self.open.push(Open { link, manner, reader, rest, next, opened: core.now.instant, until });
         core.wake_at(next);
         core.wake_at(until);
+        core.wake_at(until + HELD_UP);
     }
 }
 
@@ -211,7 +233,13 @@ impl Actor for Hostile {
         }
         let mut late = None;
         for open in &mut self.open {
-            if now >= open.until.max(core.last_pause + LONGEST) && !core.is_over(open.link) {
+            // What it sends may be held up on its way.
+            let slack = if core.is_prompt(open.link, open.opened) { Duration::ZERO } else { HELD_UP };
+            let longest = open.manner.longest() + slack;
+            if now < core.last_pause + longest {
+                open.until = open.until.max(core.last_pause + longest);
+                core.wake_at(open.until);
+            } else if now >= open.until + slack && !core.is_over(open.link) {
                 late = Some((open.link, open.manner));
             }
             if now >= open.next && !open.rest.is_empty() {
@@ -222,7 +250,7 @@ impl Actor for Hostile {
             }
         }
         if let Some((link, manner)) = late {
-            core.fail(format!("#{link} is {manner:?}, and was not closed within {LONGEST:?}"));
+            core.fail(format!("#{link} is {manner:?}, and was not closed within {:?}", manner.longest()));
         }
         self.open.retain(|open| !core.is_over(open.link));
     }

@@ -5,6 +5,14 @@ use std::collections::BTreeMap;
 
 /// What every run of many seeds must have seen. What is counted and not in here is only shown.
 pub(super) const MARKS: &[&str] = &[
+    "client: LongPoll",
+    "client: Lines",
+    "client: ServerSentEvents",
+    "client: ShortPoll",
+    "client: WebSocket",
+    "client: change",
+    "client: compacted",
+    "client: listed",
     "driver: refused",
     "drain: all said farewell",
     "floor: moved",
@@ -47,7 +55,12 @@ pub(super) const MARKS: &[&str] = &[
     "socket: resumed",
     "socket: state",
     "socket: closed 1001",
+    "socket: closed 1002",
+    "socket: closed 1003",
+    "socket: closed 1007",
+    "socket: closed 1011",
     "socket: closed 4410",
+    "socket: ping",
     "sse: bookmark",
     "sse: compacted",
     "sse: delete",

@@ -309,7 +309,7 @@ impl World {
             self.run_machines()?;
             self.core.collect();
             self.check()?;
-            if self.core.happenings > MOST_HAPPENINGS {
+            if self.core.happenings + self.steps > MOST_HAPPENINGS {
                 return Err("it does not come to an end".into());
             }
             let due = self.core.next_time().filter(|at| *at <= end);

@@ -519,6 +519,11 @@ impl Watcher {
         let after = core.now.instant.since(self.asked);
         // Cut by up to a tenth.
         let is_early = after + Duration::from_millis(1) < self.wait.min(self.hold) * 9 / 10;
+        // A timer fires up to 4 ms late, and what came at the end of the hold is waited for no longer than that.
+        let latest = self.wait.min(self.hold) + core.lag(link) + Duration::from_millis(5);
+        if after > latest && core.is_prompt(link, self.asked) {
+            return Err(format!("an answer after {after:?}, and it was to come within {latest:?}"));
+        }
         if events.is_empty() {
             core.marks.hit("poll: timed out");
             // A drain answers early.
