@@ -122,7 +122,10 @@ impl Network {
         let poked = std::mem::take(&mut wire.poked);
         Some(Event {
             id: wire.id?,
-            readable: poked || !wire.to_server.bytes.is_empty() || wire.to_server.ended || wire.reset_by_client,
+            readable: poked
+                || !wire.to_server.bytes.is_empty()
+                || wire.to_server.ended
+                || wire.reset_by_client,
             writable: poked || writable,
             hung_up: wire.to_server.ended,
         })

@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         (None, Some(from)) => {
             let shrink = !arguments.no_shrink;
             many(from, arguments.count, arguments.threads, (arguments.failures, shrink), &options)
-        },
+        }
         (None, None) => {
             eprintln!("a seed is needed, or --from and --count");
             ExitCode::from(2)

@@ -137,6 +137,8 @@ struct Link {
     end_told: bool,
     /// The client closed it for good: what still arrives is answered with a reset.
     closed: bool,
+    /// The client does not close when the server has.
+    stubborn: bool,
     gone: bool,
 }
 
@@ -243,6 +245,7 @@ impl Core {
             deaf: false,
             end_told: false,
             closed: false,
+            stubborn: false,
             gone: false,
         });
         self.say(|| format!("connects: #{link}"));
@@ -302,6 +305,11 @@ impl Core {
         }
     }
 
+    /// The client of this new connection does not close it when the server has.
+    pub(super) fn never_closes(&mut self, link: LinkId) {
+        self.links[link].stubborn = true;
+    }
+
     /// The client of this new connection never reads.
     pub(super) fn never_reads(&mut self, link: LinkId) {
         let habits = &mut self.links[link].habits;
@@ -329,7 +337,10 @@ impl Core {
         let it = &self.links[link];
         let habits = &it.habits;
         let coalesced = if habits.coalesced { Duration::from_millis(50) } else { Duration::ZERO };
-        habits.delay.unwrap_or_default() * 2 + coalesced + it.accepted.since(it.opened) + Duration::from_millis(1)
+        habits.delay.unwrap_or_default() * 2
+            + coalesced
+            + it.accepted.since(it.opened)
+            + Duration::from_millis(1)
     }
 
     /// Whether the server has closed its socket.
@@ -380,7 +391,9 @@ impl Core {
         let steps = machine.sim.trace().steps();
         let link = |number| {
             let link = self.links.iter().position(|it| {
-                it.machine == index && !it.gone && it.client.as_ref().is_some_and(|client| client.number() == number)
+                it.machine == index
+                    && !it.gone
+                    && it.client.as_ref().is_some_and(|client| client.number() == number)
             });
             link.map_or_else(|| "gone".to_owned(), |link| format!("#{link}"))
         };
@@ -449,7 +462,7 @@ impl Core {
                     if !it.deaf {
                         it.deaf = true;
                         let owner = it.owner;
-                        if !it.closed {
+                        if !it.closed && !it.stubborn {
                             it.closed = true;
                             if let Some(client) = &it.client {
                                 client.shutdown_write();
@@ -489,7 +502,8 @@ impl Core {
             if self.links[link].habits.vanished {
                 continue;
             }
-            let at = self.now.instant + Duration::from_micros(100 + self.links[link].random.below(100_000) as u64);
+            let at =
+                self.now.instant + Duration::from_micros(100 + self.links[link].random.below(100_000) as u64);
             self.links[link].end_told = true;
             let at = at.max(self.links[link].last_down);
             self.push(at, Happening::DownEnd(link, End::Reset));
@@ -723,6 +737,7 @@ impl Core {
 /// Bytes for the transcript.
 pub(super) fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 300;
-    let more = if bytes.len() > MOST { format!("\" and {} bytes more", bytes.len() - MOST) } else { String::new() };
+    let more =
+        if bytes.len() > MOST { format!("\" and {} bytes more", bytes.len() - MOST) } else { String::new() };
     format!("{}{more}", bytes[..bytes.len().min(MOST)].escape_ascii())
 }

@@ -64,8 +64,8 @@ impl Manner {
         let seconds = match self {
             // To the first byte, then lingering for one more.
             Self::Silent => 10 + 5,
-            // To the end of the head; it sends on while the close lingers, to its end.
-            Self::SlowHead => 10 + 30,
+            // To its first byte, to the end of the head; it sends on while the close lingers, to its end.
+            Self::SlowHead => 4 + 10 + 30,
             // Until its rate counts, and as before.
             Self::SlowBody => 20 + 30 + 30,
             // To the first heartbeat that does not fit, and the time for a write.
@@ -107,6 +107,7 @@ impl Hostile {
         let read = manner != Manner::NeverReads && !first.windows(4).any(|window| window == b"HEAD");
         let reader = read.then(Reader::lenient);
         core.say(|| format!("#{link} is {manner:?}"));
+        core.never_closes(link);
         if manner == Manner::NeverReads {
             core.never_reads(link);
         }
@@ -213,7 +214,8 @@ fn found(draw: u64) -> &'static [u8] {
             }
         }
         if inputs.is_empty() {
-            let few: [&[u8]; 3] = [b"\r\n\r\n\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"ffffffffffffffff\r\n"];
+            let few: [&[u8]; 3] =
+                [b"\r\n\r\n\r\n\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"ffffffffffffffff\r\n"];
             inputs.extend((1..).map(|part| u64::MAX / 4 * part).zip(few.map(<[u8]>::to_vec)));
         }
         inputs.sort();
@@ -264,7 +266,8 @@ impl Actor for Hostile {
                 Ok(None) => return,
                 Ok(Some(Piece::Head(head))) => core.marks.hit(&format!("status: {}", head.status)),
                 Ok(Some(Piece::Frame(frame))) if frame.opcode == 8 => {
-                    let code = frame.payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
+                    let code =
+                        frame.payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
                     core.marks.hit(&format!("socket: closed {code}"));
                 }
                 Ok(Some(_)) => {}
@@ -327,7 +330,9 @@ impl Actor for Listener {
             }
         }
         let text = String::from_utf8_lossy(&self.text);
-        let Some(mut lines) = text.strip_prefix("wait:\n").map(|rest| rest.split_inclusive('\n')) else { return };
+        let Some(mut lines) = text.strip_prefix("wait:\n").map(|rest| rest.split_inclusive('\n')) else {
+            return;
+        };
         if lines.any(|line| !"id: there\n".starts_with(line)) {
             core.fail(format!("#{link}: it heard {text:?}"));
         } else if text.len() > 20 {

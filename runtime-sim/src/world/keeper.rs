@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keepwatch_protocol::Input;
-use keepwatch_watch::Filter as WatchFilter;
 use keepwatch_watch::client::{
     Backoff, ClientConfig, ClientLimits, Event, Failure, Item, Next, Start, Target, Transport, WatchClient,
     WatchTimeouts,
 };
+use keepwatch_watch::{Filter as WatchFilter, Revision};
 
 use super::check::{self, Cursor};
 use super::core::{Actor, Core, End, LinkId};
@@ -101,7 +101,8 @@ impl Keeper {
         }
         loop {
             if next == Next::Open && self.link.is_some() {
-                let mut input = if last { Input::last(&mut self.unread) } else { Input::new(&mut self.unread) };
+                let mut input =
+                    if last { Input::last(&mut self.unread) } else { Input::new(&mut self.unread) };
                 next = self.client.receive(&mut input, &mut out, now);
                 let taken = input.consumed();
                 self.unread.drain(..taken);
@@ -190,7 +191,9 @@ impl Keeper {
             Event::Compacted(_) => {
                 core.marks.hit("client: compacted");
                 let Some(cursor) = self.cursor.take() else { return Ok(()) };
-                cursor.refused_before(link, core).or_else(|why| cursor.compacted(link, core).map_err(|_| why))?;
+                cursor
+                    .refused_before(link, core)
+                    .or_else(|why| cursor.compacted(link, core).map_err(|_| why))?;
             }
             Event::Transport(transport) => {
                 core.marks.hit(&format!("client: {transport:?}"));
@@ -200,7 +203,11 @@ impl Keeper {
                 core.marks.hit(&format!("client: failed, {}", kind(failure)));
                 let cannot_be = matches!(
                     failure,
-                    Failure::ContentType | Failure::TooLong | Failure::Malformed | Failure::Key | Failure::Handshake(_)
+                    Failure::ContentType
+                        | Failure::TooLong
+                        | Failure::Malformed
+                        | Failure::Key
+                        | Failure::Handshake(_)
                 );
                 if cannot_be {
                     return Err(format!("#{link}: it fails: {failure:?}"));
@@ -245,7 +252,7 @@ impl Keeper {
 /// Short polls of a single key are not told when it was created.
 fn entry(item: &Item, core: &Core, generation: usize) -> Entry {
     let (key, revision) = (item.key.as_str().to_owned(), item.revision.as_u64());
-    let created = item.created.map(|created| created.as_u64()).or_else(|| {
+    let created = item.created.map(Revision::as_u64).or_else(|| {
         let mut model = core.model.borrow_mut();
         model.generation(generation).find(revision).map(|entry| entry.created)
     });

@@ -31,6 +31,7 @@ mod core;
 mod faults;
 mod hostile;
 mod keeper;
+mod limits;
 mod marks;
 mod model;
 mod peer;
@@ -45,7 +46,7 @@ use std::time::Duration;
 
 use keepwatch_protocol::{DriverConfig, Instant, Now, UnixMillis};
 use keepwatch_watch::store::MemoryStore;
-use keepwatch_watch::{Config, LogLimits, Revision, Shared};
+use keepwatch_watch::{Config, Revision, Shared};
 
 use self::core::{Actor, Call, Core, Machine, Stage};
 use self::faults::Faults;
@@ -131,8 +132,8 @@ impl World {
         let seed = Random::new(options.seed);
         let mut faults = Faults::draw(&seed.fork("faults"), &options.without);
         let mut random = seed.fork("world");
-        let config = config(&mut faults, &mut seed.fork("config"));
-        let driver = driver_config(&mut faults, &mut seed.fork("driver"));
+        let config = limits::config(&mut faults, &mut seed.fork("config"));
+        let driver = limits::driver(&mut faults, &mut seed.fork("driver"));
         let machines = 1 + usize::from(random.chance(300));
         let reports_hang_up = !faults.strikes(Fault::HiddenHangUp, &mut random);
         // 1994-11-06, as everywhere.
@@ -208,11 +209,14 @@ impl World {
         self.start();
         let mut random = self.seed.fork("stages");
         let storm = Duration::from_millis(20_000 + random.below(60_000) as u64);
-        for (stage, fault) in
-            [(Stage::Crash, Fault::Crash), (Stage::Drain, Fault::Drain), (Stage::ClockJump, Fault::ClockJump), (Stage::Pause, Fault::Pause)]
-        {
+        for (stage, fault) in [
+            (Stage::Crash, Fault::Crash),
+            (Stage::Drain, Fault::Drain),
+            (Stage::ClockJump, Fault::ClockJump),
+            (Stage::Pause, Fault::Pause),
+        ] {
             for _ in 0..2 {
-                let at = self.core.now.instant + storm.mul_f64(random.below(1000) as f64 / 1000.0);
+                let at = self.core.now.instant + storm / 1000 * random.below(1000) as u32;
                 if self.core.strikes(fault, &mut random) {
                     self.core.stage_at(at, stage);
                 }
@@ -272,7 +276,9 @@ impl World {
     fn end(&mut self) -> Result<(), String> {
         for _ in 0..30 {
             self.until(Duration::from_secs(20))?;
-            if self.core.is_quiet() && self.core.machines.iter().all(|machine| machine.sim.driver().connections() == 0) {
+            if self.core.is_quiet()
+                && self.core.machines.iter().all(|machine| machine.sim.driver().connections() == 0)
+            {
                 break;
             }
         }
@@ -345,7 +351,10 @@ impl World {
                 if round == 0 || !machine.sim.is_idle() {
                     self.steps += 1;
                     ran = true;
-                    machine.sim.run().map_err(|error| format!("machine {}: {error}", (first + index) % count))?;
+                    machine
+                        .sim
+                        .run()
+                        .map_err(|error| format!("machine {}: {error}", (first + index) % count))?;
                     if self.core.transcript.is_some() {
                         self.core.show_machine((first + index) % count);
                     }
@@ -412,7 +421,9 @@ impl World {
         for (index, machine) in self.core.machines.iter().enumerate() {
             let buffered = machine.sim.driver().buffered();
             if buffered.output > output || buffered.unread > unread {
-                return Err(format!("machine {index} holds {buffered:?}, and its limits are {output} and {unread}"));
+                return Err(format!(
+                    "machine {index} holds {buffered:?}, and its limits are {output} and {unread}"
+                ));
             }
             let usage = machine.sim.server().usage();
             let generation = self.core.model.borrow();
@@ -558,52 +569,4 @@ impl World {
             actors: self.core.names,
         }
     }
-}
-
-/// The server's limits and times: short, so that much happens in little time, and now and then very tight.
-fn config(faults: &mut Faults, random: &mut Random) -> Config {
-    let mut config = Config::default();
-    config.hold = Duration::from_secs(5 + random.below(40) as u64);
-    config.heartbeat = Duration::from_secs(3 + random.below(25) as u64);
-    config.coalesce = Duration::from_millis(random.one_of(&[0, 5, 200]));
-    config.connections = 24;
-    config.watches = 8;
-    config.writes = 1 + random.below(8);
-    config.value_bytes = 64 << 10;
-    config.websocket.message_bytes = 128 << 10;
-    if faults.strikes(Fault::ShortLog, random) {
-        let changes = 1 + random.below(12);
-        config.log = LogLimits { changes, ..config.log };
-        if random.chance(300) {
-            config.log.bytes = 500 + random.below(3000);
-        }
-    }
-    if faults.strikes(Fault::FewEncodings, random) {
-        config.log.encoded_bytes = random.below(2000);
-    }
-    if faults.strikes(Fault::FullStore, random) {
-        config.store.keys = 1 + random.below(4);
-    }
-    if faults.strikes(Fault::SmallPages, random) {
-        config.list_items = 1 + random.below(3);
-        config.list_bytes = 1 + random.below(400);
-        config.poll_bytes = 1 + random.below(400);
-    }
-    if faults.strikes(Fault::Snapshot, random) {
-        config.store.inbox_bytes = random.below(400);
-    }
-    config
-}
-
-fn driver_config(faults: &mut Faults, random: &mut Random) -> DriverConfig {
-    let mut config = DriverConfig { read_bytes: 8 << 10, connections: 40, ..DriverConfig::default() };
-    if faults.strikes(Fault::LowMark, random) {
-        config.output_mark = random.below(2000);
-    }
-    if faults.strikes(Fault::ShortTurn, random) {
-        config.turn = 1 + random.below(4);
-        config.write_bytes = 1 + random.below(2000);
-        config.read_bytes = 1 + random.below(2000);
-    }
-    config
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
 
+use keepwatch_watch::Config;
 use keepwatch_watch::change::{Batch, Change};
 use keepwatch_watch::store::{
     Busy, Condition, Full, MemoryMachine, Operation, Outcome, Reply, Snapshot, Store, Ticket,
 };
-use keepwatch_watch::Config;
 
 /// One committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,7 +165,10 @@ impl Generation {
     fn batch(&mut self, machine: usize, batch: &Batch) -> Result<(), String> {
         let first = batch.first().as_u64() as usize;
         if first != self.machines[machine].seen {
-            return Err(format!("machine {machine} got a batch at {first}, and knows {}", self.machines[machine].seen));
+            return Err(format!(
+                "machine {machine} got a batch at {first}, and knows {}",
+                self.machines[machine].seen
+            ));
         }
         for (at, change) in (first..).zip(batch.changes()) {
             let entry = Entry::from(change);
@@ -240,7 +243,9 @@ impl Generation {
                 created: false,
                 changed: false,
             },
-            (true, None, Some(_)) if self.state.len() >= keys => Reply::Full { why: Full::Keys { max: keys } },
+            (true, None, Some(_)) if self.state.len() >= keys => {
+                Reply::Full { why: Full::Keys { max: keys } }
+            }
             (true, _, Some(_)) => Reply::Written { revision, created: current.is_none(), changed: true },
         };
         if reply != expected {
@@ -298,7 +303,12 @@ pub(super) struct Tapped {
 }
 
 impl Tapped {
-    pub(super) fn new(inner: MemoryMachine, model: &Rc<RefCell<Model>>, generation: usize, machine: usize) -> Self {
+    pub(super) fn new(
+        inner: MemoryMachine,
+        model: &Rc<RefCell<Model>>,
+        generation: usize,
+        machine: usize,
+    ) -> Self {
         Self { inner, model: Rc::clone(model), generation, machine }
     }
 }

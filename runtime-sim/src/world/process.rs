@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use keepwatch_protocol::Instant;
 use keepwatch_watch::store::{Condition, Reply};
-use keepwatch_watch::{Event, Filter as WatchFilter, Handle, Listed, Pending, Revision, Subscription, Unavailable};
+use keepwatch_watch::{
+    Event, Filter as WatchFilter, Handle, Listed, Pending, Revision, Subscription, Unavailable,
+};
 
 use super::check::{self, Cursor};
 use super::core::{Actor, Core, End, LinkId};
@@ -93,19 +95,21 @@ impl Process {
         }
         if self.write.is_none() && self.writes > 0 && core.accepts {
             self.writes -= 1;
-            let key = self.random.one_of(&KEYS);
-            let known = self.cursor.as_ref().map_or(Revision::ZERO, |cursor| {
-                Revision::new(cursor.revision).unwrap_or_default()
-            });
-            let condition = [Condition::None, Condition::Absent, Condition::Present, Condition::Revision(known)]
-                [self.random.below(4)];
+            let key = self.random.one_of(KEYS);
+            let known = self
+                .cursor
+                .as_ref()
+                .map_or(Revision::ZERO, |cursor| Revision::new(cursor.revision).unwrap_or_default());
+            let condition =
+                [Condition::None, Condition::Absent, Condition::Present, Condition::Revision(known)]
+                    [self.random.below(4)];
             let pending = if self.random.chance(250) {
                 handle.delete_if(key, condition)
             } else {
                 let value = format!("process {}", self.writes).repeat(1 + self.random.below(3));
                 handle.put_if(key, value.into_bytes(), condition)
             };
-            self.write = future(pending);
+            self.write = Some(future(pending));
         }
         Ok(())
     }
@@ -127,7 +131,7 @@ impl Process {
             None => self.list = list.map(|list| (told, list)),
         }
         if self.list.is_none() && (self.cursor.is_none() || self.random.chance(100)) {
-            self.list = future(handle.list("")).map(|list| (check::told(generation, core), list));
+            self.list = Some((check::told(generation, core), future(handle.list(""))));
         }
         Ok(())
     }
@@ -145,7 +149,10 @@ impl Process {
                     let mut model = core.model.borrow_mut();
                     let floor = model.generation(generation).floor_revision(machine);
                     if cursor.generation == generation && cursor.revision >= floor {
-                        return Err(format!("refused at {}, and the floor is {floor}: {error}", cursor.revision));
+                        return Err(format!(
+                            "refused at {}, and the floor is {floor}: {error}",
+                            cursor.revision
+                        ));
                     }
                 }
             }
@@ -159,7 +166,7 @@ impl Process {
                 Filter::Prefix(prefix) => WatchFilter::prefix(prefix, 1024),
             };
             let filter = filter.map_err(|error| error.to_string())?;
-            self.watch = future(handle.watch(filter, Revision::new(cursor.revision)));
+            self.watch = Some(future(handle.watch(filter, Revision::new(cursor.revision))));
         }
         Ok(())
     }
@@ -167,7 +174,9 @@ impl Process {
     fn read(&mut self, generation: usize, machine: usize, core: &mut Core) -> Result<(), String> {
         let most = if self.slow && !core.calm { self.random.below(3) } else { usize::MAX };
         for _ in 0..most {
-            let (Some(subscription), Some(cursor)) = (&mut self.subscription, &mut self.cursor) else { break };
+            let (Some(subscription), Some(cursor)) = (&mut self.subscription, &mut self.cursor) else {
+                break;
+            };
             if cursor.generation != generation {
                 // What is left in it was never read: the process begins anew with the server.
                 self.subscription = None;
@@ -198,8 +207,8 @@ impl Process {
     }
 }
 
-fn future<T: Send + 'static>(pending: Pending<T>) -> Option<Future<T>> {
-    Some(pending.into_future())
+fn future<T: Send + 'static>(pending: Pending<T>) -> Future<T> {
+    pending.into_future()
 }
 
 /// The answer, if it is there; what has answered is over.

@@ -47,9 +47,17 @@ struct Asked {
 
 #[derive(Clone, Debug)]
 enum What {
-    Put { value: Vec<u8>, unique: bool, only: Only },
-    Delete { only: Only },
-    Get { unless: Option<u64> },
+    Put {
+        value: Vec<u8>,
+        unique: bool,
+        only: Only,
+    },
+    Delete {
+        only: Only,
+    },
+    Get {
+        unless: Option<u64>,
+    },
     /// Must be refused with this status.
     Wrong(u16),
     /// Is answered 200, and nothing about it is known.
@@ -108,6 +116,9 @@ impl Writer {
 
     fn rest(&mut self, millis: usize, core: &mut Core) {
         self.next = core.now.instant + Duration::from_millis(1 + self.random.below(millis) as u64);
+        if self.random.chance(300) {
+            self.next = Instant::from_nanos(self.next.as_nanos().div_ceil(BEAT) * BEAT);
+        }
         core.wake_at(self.next);
     }
 
@@ -119,10 +130,19 @@ impl Writer {
         let mut bytes = Vec::new();
         let burst = if self.random.chance(250) { 1 + self.random.below(5) } else { 1 };
         for _ in 0..burst {
-            let key = self.random.one_of(&KEYS);
-            let what = self.choose(key);
-            self.put_request(key, &what, &mut bytes);
+            let beat = core.now.instant.as_nanos() / BEAT;
+            // On a beat all writers are at the same key, at the same moment, and each knows what the others know.
+            let is_race = core.now.instant.as_nanos() % BEAT == 0;
+            let key = if is_race { KEYS[beat as usize % KEYS.len()] } else { self.random.one_of(KEYS) };
             let generation = core.generation_of(link);
+            let newest = {
+                let mut model = core.model.borrow_mut();
+                let generation = model.generation(generation);
+                generation.at(key, generation.log.len()).map(|entry| entry.revision)
+            };
+            let known = if is_race { newest } else { self.known.get(key).copied() };
+            let what = self.choose(known, is_race);
+            self.put_request(key, &what, &mut bytes);
             let told = check::told(generation, core);
             self.reader.ask(false);
             self.asked.push_back(Asked { key, what, told, generation });
@@ -141,10 +161,10 @@ impl Writer {
         core.wake_at(core.now.instant + PATIENCE);
     }
 
-    fn choose(&mut self, key: &'static str) -> What {
+    fn choose(&mut self, known: Option<u64>, is_race: bool) -> What {
         let random = &mut self.random;
-        let known = self.known.get(key).copied();
         let only = match (random.below(8), known) {
+            (0..6, Some(revision)) if is_race => Only::At(revision),
             (0, _) => Only::Absent,
             (1, _) => Only::Exists,
             (2..5, Some(revision)) => Only::At(revision),
@@ -250,9 +270,8 @@ impl Writer {
         };
         match (&what, head.status) {
             // It was too slow for the server, or there are too many.
-            (_, 408 | 503) => return Ok(()),
-            (What::Wrong(status), answered) if *status == answered => return Ok(()),
-            (What::Other, 200) => return Ok(()),
+            (_, 408 | 503) | (What::Other, 200) => Ok(()),
+            (What::Wrong(status), answered) if *status == answered => Ok(()),
             (What::Put { .. } | What::Delete { .. }, 200 | 201) => {
                 let Some(revision) = json().filter(|_| json() == head.tag()) else {
                     return wrong("no revision");
@@ -315,7 +334,9 @@ impl Writer {
             }
             (What::Put { .. }, 507) => Ok(()),
             (What::Get { unless }, 200) => {
-                let Some(tag) = head.tag().filter(|tag| Some(*tag) != *unless) else { return wrong("no new tag") };
+                let Some(tag) = head.tag().filter(|tag| Some(*tag) != *unless) else {
+                    return wrong("no new tag");
+                };
                 self.known.insert(key, tag);
                 let was = check::was(key, generation, told, core, |entry| {
                     entry.is_some_and(|entry| entry.revision == tag && entry.value.as_ref() == Some(&body))
@@ -335,6 +356,9 @@ impl Writer {
         }
     }
 }
+
+/// Nanoseconds from one beat to the next.
+const BEAT: u64 = 1_000_000_000;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -416,7 +440,11 @@ impl Actor for Writer {
     }
 
     fn settled(&self, _: &Core) -> Result<(), String> {
-        if self.asked.is_empty() { Ok(()) } else { Err(format!("{} requests are not answered", self.asked.len())) }
+        if self.asked.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{} requests are not answered", self.asked.len()))
+        }
     }
 
     fn leave(&mut self, core: &mut Core) {
