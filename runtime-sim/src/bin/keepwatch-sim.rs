@@ -1,5 +1,6 @@
 //! Plays seeds: one as a conversation, or many in parallel.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -135,7 +136,7 @@ fn many(
         }
     });
     let mut total = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let seconds = started.elapsed().as_secs_f64();
+    let elapsed = started.elapsed();
     println!("fault               times");
     for (fault, count) in Fault::ALL.iter().zip(&total.faults) {
         println!("{:<20}{count}", fault.name());
@@ -166,14 +167,15 @@ fn many(
             failed = true;
         }
     }
-    let rate = total.seeds as f64 / seconds;
     let Total { seeds, steps, changes, twice, faults, failures, .. } = &total;
     let faults: u64 = faults.iter().sum();
     println!(
         "{seeds} seeds from {from} ({twice} of them twice), {steps} steps, {changes} changes, {faults} faults of {} kinds, {} \
-        failures; {seconds:.1} s, {rate:.0} seeds/s",
+        failures; {:.1} s, {} seeds/s",
         Fault::ALL.len(),
         failures.len(),
+        elapsed.as_secs_f64(),
+        u128::from(*seeds) * 1000 / elapsed.as_millis().max(1),
     );
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
@@ -182,10 +184,10 @@ fn command(options: &Options) -> String {
     let mut command = format!("keepwatch-sim {} --trace", options.seed);
     if !options.without.is_empty() {
         let names: Vec<_> = options.without.iter().map(|fault| fault.name()).collect();
-        command += &format!(" --without {}", names.join(","));
+        let _infallible = write!(command, " --without {}", names.join(","));
     }
     if !options.only.is_empty() {
-        command += &format!(" --only {}", options.only.join(","));
+        let _infallible = write!(command, " --only {}", options.only.join(","));
     }
     command
 }

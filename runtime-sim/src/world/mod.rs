@@ -159,7 +159,7 @@ impl World {
     fn people(&mut self, options: &Options) {
         let mut random = self.seed.fork("people");
         let patience = self.config.hold.max(self.config.heartbeat) + Duration::from_secs(5);
-        let (writers, watchers) = (1 + random.below(2), 1 + random.below(4));
+        let (writers, watchers) = (1 + random.below(3), 1 + random.below(4));
         let (process, hostile, listener) = (random.chance(400), random.chance(600), random.chance(150));
         let writes = 6 + random.below(20);
         let keepers = random.below(3);

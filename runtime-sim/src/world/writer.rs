@@ -116,7 +116,7 @@ impl Writer {
 
     fn rest(&mut self, millis: usize, core: &mut Core) {
         self.next = core.now.instant + Duration::from_millis(1 + self.random.below(millis) as u64);
-        if self.random.chance(300) {
+        if self.random.chance(500) {
             self.next = Instant::from_nanos(self.next.as_nanos().div_ceil(BEAT) * BEAT);
         }
         core.wake_at(self.next);
@@ -171,7 +171,7 @@ impl Writer {
             (5, Some(revision)) => Only::At(revision - 1),
             _ => Only::Always,
         };
-        match random.below(20) {
+        match random.below(if is_race { 13 } else { 20 }) {
             0..11 => {
                 self.writes = self.writes.saturating_sub(1);
                 self.written += 1;
@@ -358,7 +358,7 @@ impl Writer {
 }
 
 /// Nanoseconds from one beat to the next.
-const BEAT: u64 = 1_000_000_000;
+const BEAT: u64 = 2_000_000_000;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
