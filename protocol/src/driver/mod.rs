@@ -173,9 +173,13 @@ impl<S: Server> Driver<S> {
 
     /// The most that it holds for any one connection. It looks at all of them: for tests, that its limits hold.
     pub fn buffered(&self) -> Buffered {
-        self.shells.iter().filter_map(|shell| shell.buffers.as_ref()).fold(Buffered::default(), |most, one| {
-            Buffered { unread: most.unread.max(one.unread.len()), output: most.output.max(one.out.len()) }
-        })
+        self.shells.iter().filter_map(|shell| shell.buffers.as_ref()).fold(
+            Buffered::default(),
+            |most, one| Buffered {
+                unread: most.unread.max(one.unread.len()),
+                output: most.output.max(one.out.len()),
+            },
+        )
     }
 
     /// A connection was accepted, or made. `None`: close it at once (the limit is reached, or the driver drains).

@@ -650,7 +650,7 @@ impl Core {
         if it.habits.stalls && random.chance(150) {
             self.faults.count(Fault::Stall);
             client.read_limit(0);
-            let until = self.now.instant + Duration::from_millis(500 + random.below(90_000) as u64);
+            let until = self.now.instant + Duration::from_millis(500 + random.below(40_000) as u64);
             it.last_up = it.last_up.max(until);
             it.last_down = it.last_down.max(until);
             self.push(until, Happening::Read(link, usize::MAX));

@@ -56,7 +56,7 @@ struct Open {
 }
 
 /// The longest that a connection stalls.
-const HELD_UP: Duration = Duration::from_secs(100);
+const HELD_UP: Duration = Duration::from_secs(50);
 
 impl Manner {
     /// How long the server may keep it: the sum of the limits on its way out.

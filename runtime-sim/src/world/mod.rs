@@ -236,7 +236,7 @@ impl World {
         self.core.calm_down();
         self.each(|actor, core| actor.calm(core));
         // Longer than any rest, hold, heartbeat and stall.
-        self.until(Duration::from_secs(130))?;
+        self.until(Duration::from_secs(90))?;
         self.settled()?;
         self.last_changes()?;
         self.note("the end begins");
