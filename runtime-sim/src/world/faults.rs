@@ -82,6 +82,9 @@ faults! {
     ShortTurn = "short-turn", 500;
     /// A machine that is late gets a snapshot instead of changes.
     Snapshot = "snapshot", 500;
+    /// Another thread commits something between the moment in which a machine looks at a condition and the one in which its
+    /// write is decided.
+    Elsewhere = "elsewhere", 300;
     /// The server dies and is started again, empty.
     Crash = "crash", 500;
     /// The server is drained and started again, empty.
@@ -133,6 +136,11 @@ impl Faults {
     /// Whether it is going to happen; who makes it happen counts it.
     pub(super) fn looms(&self, fault: Fault, random: &mut Random) -> bool {
         random.chance(self.chances[fault as usize])
+    }
+
+    /// How likely it is, in a thousand, for those who draw themselves.
+    pub(super) fn chance(&self, fault: Fault) -> u32 {
+        self.chances[fault as usize]
     }
 
     pub(super) fn count(&mut self, fault: Fault) {

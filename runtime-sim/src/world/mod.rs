@@ -151,6 +151,7 @@ impl World {
             has_listener: false,
             seed,
         };
+        world.core.model.borrow_mut().elsewhere = world.core.faults.chance(Fault::Elsewhere);
         world.people(options);
         world
     }
@@ -234,6 +235,7 @@ impl World {
         }
         self.note("the calm begins");
         self.core.calm_down();
+        self.core.model.borrow_mut().elsewhere = 0;
         self.each(|actor, core| actor.calm(core));
         // Longer than any rest, hold, heartbeat and stall.
         self.until(Duration::from_secs(90))?;
@@ -460,7 +462,7 @@ impl World {
         for index in 0..self.machines {
             let name = format!("machine {index} of {generation}");
             let mut random = self.seed.fork(&name);
-            let tapped = Tapped::new(store.machine(), &model, generation, index);
+            let tapped = Tapped::new(&store, random.fork("elsewhere"), &model, generation, index);
             let (server, handle) = shared.machine_over(tapped, random.next_u64());
             let config = SimConfig {
                 driver: self.driver.clone(),
@@ -546,6 +548,7 @@ impl World {
         // A panic may have left it borrowed; then nothing can be said of it.
         let (mut changes, mut moved, mut snapshots) = (0, false, false);
         if let Ok(model) = tapped.try_borrow() {
+            self.core.faults.counts[Fault::Elsewhere as usize] = model.elsewheres;
             changes = model.generations.iter().map(|generation| generation.log.len() as u64).sum();
             let machines = || model.generations.iter().flat_map(|generation| &generation.machines);
             moved = machines().any(|machine| machine.floor > 0);

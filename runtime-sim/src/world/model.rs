@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
 
+use crate::random::Random;
 use keepwatch_watch::Config;
 use keepwatch_watch::change::{Batch, Change};
 use keepwatch_watch::store::{
-    Busy, Condition, Full, MemoryMachine, Operation, Outcome, Reply, Snapshot, Store, Ticket,
+    Busy, Condition, Full, MemoryMachine, MemoryStore, Operation, Outcome, Reply, Snapshot, Store, Ticket,
 };
 
 /// One committed change.
@@ -66,6 +67,9 @@ pub(super) struct Model {
     pub(super) generations: Vec<Generation>,
     /// The first thing that cannot be.
     pub(super) problem: Option<String>,
+    /// How likely it is, in a thousand, that another thread is faster, and how often it was.
+    pub(super) elsewhere: u32,
+    pub(super) elsewheres: u64,
 }
 
 /// From one start to the next: the store begins empty.
@@ -217,11 +221,32 @@ impl Generation {
         let Some(operation) = self.machines[machine].submitted.remove(&ticket) else {
             return Err(format!("machine {machine} got a reply to {ticket}, which nobody asked"));
         };
+        let decided = self.unexplained.front().map_or(self.log.len(), |at| *at);
+        let Some(entry) = self.decide(&operation, decided, reply)? else { return Ok(()) };
+        match self.unexplained.pop_front().map(|at| (at, &self.log[at])) {
+            Some((at, made)) if *made == entry => {
+                self.became(at);
+                Ok(())
+            }
+            other => Err(format!("{operation:?} was committed as {other:?} and not as {entry:?}")),
+        }
+    }
+
+    /// Another thread committed this, and was told so.
+    fn elsewhere(&mut self, operation: &Operation, reply: Reply) -> Result<(), String> {
+        if let Some(entry) = self.decide(operation, self.log.len(), reply)? {
+            self.log.push(entry);
+            self.became(self.log.len() - 1);
+        }
+        Ok(())
+    }
+
+    /// What a naive store makes of an operation that is decided when so many changes are committed.
+    fn decide(&self, operation: &Operation, decided: usize, reply: Reply) -> Result<Option<Entry>, String> {
         let key = operation.key().as_str().to_owned();
         let current = self.state.get(&key).map(|at| &self.log[*at]);
-        let decided = self.unexplained.front().map_or(self.log.len(), |at| *at);
         let next = 1 + decided.checked_sub(1).map_or(self.first, |at| self.log[at].revision);
-        let value = match &operation {
+        let value = match operation {
             Operation::Put { value, .. } => Some(value.to_vec()),
             Operation::Delete { .. } => None,
         };
@@ -252,22 +277,17 @@ impl Generation {
             return Err(format!("{operation:?} on {current:?} was answered {reply:?} and not {expected:?}"));
         }
         let changed = matches!(reply, Reply::Deleted { .. } | Reply::Written { changed: true, .. });
-        if !changed {
-            return Ok(());
-        }
         let created = current.map_or(next, |entry| entry.created);
-        let entry = Entry { key: key.clone(), revision: next, created, value };
-        let at = self.unexplained.pop_front();
-        match at.map(|at| (at, &self.log[at])) {
-            Some((at, made)) if *made == entry => {
-                if entry.value.is_some() {
-                    self.state.insert(key, at);
-                } else {
-                    self.state.remove(&key);
-                }
-                Ok(())
-            }
-            other => Err(format!("{operation:?} was committed as {other:?} and not as {entry:?}")),
+        Ok(changed.then_some(Entry { key, revision: next, created, value }))
+    }
+
+    /// The change at this place of the log is the newest of its key.
+    fn became(&mut self, at: usize) {
+        let Entry { key, value, .. } = &self.log[at];
+        if value.is_some() {
+            self.state.insert(key.clone(), at);
+        } else {
+            self.state.remove(key);
         }
     }
 }
@@ -297,6 +317,8 @@ impl Model {
 /// A machine's store, and the tap between them.
 pub(super) struct Tapped {
     inner: MemoryMachine,
+    store: MemoryStore,
+    random: Random,
     model: Rc<RefCell<Model>>,
     generation: usize,
     machine: usize,
@@ -304,12 +326,14 @@ pub(super) struct Tapped {
 
 impl Tapped {
     pub(super) fn new(
-        inner: MemoryMachine,
+        store: &MemoryStore,
+        random: Random,
         model: &Rc<RefCell<Model>>,
         generation: usize,
         machine: usize,
     ) -> Self {
-        Self { inner, model: Rc::clone(model), generation, machine }
+        let (inner, store) = (store.machine(), store.clone());
+        Self { inner, store, random, model: Rc::clone(model), generation, machine }
     }
 }
 
@@ -321,6 +345,16 @@ impl Store for Tapped {
     fn submit(&mut self, ticket: Ticket, operation: Operation) -> Result<(), Busy> {
         self.inner.submit(ticket, operation.clone())?;
         let mut model = self.model.borrow_mut();
+        if self.random.chance(model.elsewhere) {
+            model.elsewheres += 1;
+            let value = format!("elsewhere {}", model.elsewheres).into_bytes().into();
+            let key = operation.key().clone();
+            let faster = Operation::Put { key, value, condition: Condition::None };
+            for reply in self.store.commit(vec![faster.clone()]) {
+                let result = model.generation(self.generation).elsewhere(&faster, reply);
+                model.note(result);
+            }
+        }
         model.generation(self.generation).machines[self.machine].submitted.insert(ticket.0, operation);
         Ok(())
     }
