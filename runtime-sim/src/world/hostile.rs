@@ -239,8 +239,11 @@ impl Actor for Hostile {
             let slack = if core.is_prompt(open.link, open.opened) { Duration::ZERO } else { HELD_UP };
             let longest = open.manner.longest() + slack;
             if now < core.last_pause + longest {
-                open.until = open.until.max(core.last_pause + longest);
-                core.wake_at(open.until);
+                // Once: each wake-up looks at all of them.
+                if open.until < core.last_pause + longest {
+                    open.until = core.last_pause + longest;
+                    core.wake_at(open.until);
+                }
             } else if now >= open.until + slack && !core.is_over(open.link) {
                 late = Some((open.link, open.manner));
             }
