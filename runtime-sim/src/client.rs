@@ -88,6 +88,11 @@ impl Client {
         self.change(|wire| wire.to_client.move_in(sizes));
     }
 
+    /// The server hears that it may read and write, whether or not it may: systems wake without need now and then.
+    pub fn poke(&self) {
+        self.change(|wire| wire.poked = true);
+    }
+
     /// Whether the server ended its side of the stream and everything before that was read by the client.
     pub fn is_ended(&self) -> bool {
         self.look(|wire| wire.to_client.ended && wire.to_client.bytes.is_empty()).unwrap_or(true)

@@ -8,6 +8,18 @@
 //! - [`every_split`] sends the same bytes cut at every point, and wants the same answer;
 //! - [`Sim`] and [`Client`] are what both are made of: slow readers, short reads and writes, half-closes, resets, time.
 //!
+//! With the feature `watch`, which is the default, the watch server runs here in a world of faults that a seed draws
+//! ([`world`]). The command plays one of them, as a conversation that can be read, or many:
+//!
+//! ```console
+//! $ cargo run --release -p keepwatch-sim -- 1871 --trace
+//!    0.001000 world      --- the server starts
+//!    2.041000 keeper1    connects: #1
+//!    2.041000 keeper1    #1 > "GET /v1/kv?prefix=&limit=4 HTTP/1.1\r\nHost: sim\r\n…
+//!    …
+//! $ cargo run --release -p keepwatch-sim -- --from 0 --count 20000
+//! ```
+//!
 //! A whole program: an echo server that says goodbye to those who say nothing for a minute.
 //!
 //! ```
@@ -96,6 +108,8 @@ mod random;
 mod replay;
 mod sim;
 mod trace;
+#[cfg(feature = "watch")]
+pub mod world;
 
 pub use client::Client;
 pub use conversation::Conversation;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use keepwatch_protocol::ConnectionId;
 use keepwatch_protocol::driver::{Io, Sockets};
 
+use crate::sim::SimError;
 use crate::trace::{Step, Trace};
 
 /// One client's connection, seen from the middle.
@@ -26,6 +27,10 @@ pub(crate) struct Wire {
     pub(crate) reset_by_server: bool,
     /// The server was told to wait for room.
     write_blocked: bool,
+    /// The server is to hear of readiness that is not there.
+    pub(crate) poked: bool,
+    /// The server shut down its writing side: nothing may be written any more.
+    shut_down: bool,
     /// It is in [`Network::events`].
     noted: bool,
 }
@@ -114,10 +119,14 @@ impl Network {
         if writable {
             wire.write_blocked = false;
         }
+        let poked = std::mem::take(&mut wire.poked);
         Some(Event {
             id: wire.id?,
-            readable: !wire.to_server.bytes.is_empty() || wire.to_server.ended || wire.reset_by_client,
-            writable,
+            readable: poked
+                || !wire.to_server.bytes.is_empty()
+                || wire.to_server.ended
+                || wire.reset_by_client,
+            writable: poked || writable,
             hung_up: wire.to_server.ended,
         })
     }
@@ -151,15 +160,15 @@ pub(crate) struct Event {
 pub(crate) struct Calls<'a> {
     pub(crate) network: &'a RefCell<Network>,
     pub(crate) trace: &'a mut Trace,
-    /// Ids that named nothing were used.
-    pub(crate) stale: &'a mut Option<ConnectionId>,
+    /// What the driver did that no driver may do.
+    pub(crate) misuse: &'a mut Option<SimError>,
 }
 
 impl Sockets for Calls<'_> {
     fn read(&mut self, id: ConnectionId, into: &mut [u8]) -> Io {
         let mut network = self.network.borrow_mut();
         let Some((client, wire)) = network.wire(id) else {
-            *self.stale = Some(id);
+            *self.misuse = Some(SimError::StaleId(id));
             return Io::Failed;
         };
         if wire.reset_by_client {
@@ -187,11 +196,15 @@ impl Sockets for Calls<'_> {
     fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {
         let mut network = self.network.borrow_mut();
         let Some((client, wire)) = network.wire(id) else {
-            *self.stale = Some(id);
+            *self.misuse = Some(SimError::StaleId(id));
             return Io::Failed;
         };
         if wire.reset_by_client {
             self.trace.push(Step::Failed { client });
+            return Io::Failed;
+        }
+        if wire.shut_down {
+            *self.misuse = Some(SimError::WroteAfterEnd(id));
             return Io::Failed;
         }
         let room = wire.to_client.room();
@@ -217,10 +230,11 @@ impl Sockets for Calls<'_> {
     fn shutdown(&mut self, id: ConnectionId) {
         let mut network = self.network.borrow_mut();
         let Some((client, wire)) = network.wire(id) else {
-            *self.stale = Some(id);
+            *self.misuse = Some(SimError::StaleId(id));
             return;
         };
         wire.to_client.ended = true;
+        wire.shut_down = true;
         network.progress += 1;
         self.trace.push(Step::Shutdown { client });
     }
@@ -228,7 +242,7 @@ impl Sockets for Calls<'_> {
     fn close(&mut self, id: ConnectionId) {
         let mut network = self.network.borrow_mut();
         let Some((client, wire)) = network.wire(id) else {
-            *self.stale = Some(id);
+            *self.misuse = Some(SimError::StaleId(id));
             return;
         };
         wire.id = None;

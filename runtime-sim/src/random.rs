@@ -41,6 +41,12 @@ impl Random {
         self.below(1000) < per_mille as usize
     }
 
+    /// One of these, which are not none.
+    #[cfg(feature = "watch")]
+    pub(crate) fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
+        these[self.below(these.len())]
+    }
+
     /// A generator for one actor, told apart by name: it draws the same however many others there are. This generator is
     /// not moved by it.
     #[must_use]

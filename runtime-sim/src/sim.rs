@@ -85,6 +85,8 @@ pub enum SimError {
     },
     /// The driver used an id after it had closed the socket.
     StaleId(ConnectionId),
+    /// The driver wrote to a socket whose writing side it had shut down.
+    WroteAfterEnd(ConnectionId),
 }
 
 impl fmt::Display for SimError {
@@ -96,6 +98,7 @@ impl fmt::Display for SimError {
             }
             Self::TimeOver { at } => write!(f, "what was waited for had not happened at {at:?}"),
             Self::StaleId(id) => write!(f, "the driver used {id:?} after its socket was closed"),
+            Self::WroteAfterEnd(id) => write!(f, "the driver wrote to {id:?} after it had shut it down"),
         }
     }
 }
@@ -111,7 +114,7 @@ pub struct Sim<S> {
     now: Now,
     woken: Arc<Woken>,
     trace: Trace,
-    stale: Option<ConnectionId>,
+    misuse: Option<SimError>,
     config: SimConfig,
 }
 
@@ -132,7 +135,7 @@ impl<S: Server> Sim<S> {
             now: config.start,
             woken,
             trace: Trace::new(config.trace_steps),
-            stale: None,
+            misuse: None,
             config,
         }
     }
@@ -183,8 +186,8 @@ impl<S: Server> Sim<S> {
             }
             let idle = !more && network.events.is_empty() && !self.woken.0.load(Ordering::Acquire);
             drop(network);
-            if let Some(id) = self.stale {
-                return Err(SimError::StaleId(id));
+            if let Some(misuse) = self.misuse {
+                return Err(misuse);
             }
             if idle {
                 break;
@@ -227,13 +230,30 @@ impl<S: Server> Sim<S> {
         }
     }
 
+    /// Moves the clock and lets the server do nothing meanwhile: as a step between two calls of [`run`](Sim::run) for whoever
+    /// runs several servers on one clock, or as a process that was stopped for a while.
+    pub fn skip(&mut self, by: Duration) {
+        self.now = self.now.later(by);
+        self.trace.push(Step::Time(self.now.instant));
+    }
+
+    /// Whether [`run`](Sim::run) would find nothing to do before the next deadline.
+    pub fn is_idle(&self) -> bool {
+        self.network.borrow().events.is_empty() && !self.woken.0.load(Ordering::Acquire)
+    }
+
+    /// Begins to drain the server, as SIGTERM does; time is for the caller to move.
+    pub fn start_drain(&mut self, grace: Duration) {
+        self.driver.drain(self.now.instant + grace, self.now);
+    }
+
     /// Drains the server, as SIGTERM does, and runs it until it has no connections or the time is over.
     ///
     /// # Errors
     ///
     /// As [`run`](Self::run) has them, and [`SimError::TimeOver`] when connections are left.
     pub fn drain(&mut self, grace: Duration) -> Result<Duration, SimError> {
-        self.driver.drain(self.now.instant + grace, self.now);
+        self.start_drain(grace);
         // The driver closes at the end of the time what is left; that takes it a moment.
         self.run_until(|sim| sim.driver.is_drained(), grace + Duration::from_secs(1))
     }
@@ -308,7 +328,7 @@ impl<S: Server> Sim<S> {
                 self.driver.hung_up(event.id, self.now);
             }
         }
-        let mut calls = Calls { network: &self.network, trace: &mut self.trace, stale: &mut self.stale };
+        let mut calls = Calls { network: &self.network, trace: &mut self.trace, misuse: &mut self.misuse };
         self.driver.turn(&mut calls, self.now)
     }
 }

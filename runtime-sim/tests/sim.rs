@@ -361,3 +361,39 @@ fn a_seed_replays_and_another_seed_differs() {
     assert_ne!(drawn(1).0, drawn(2).0);
     assert_ne!(drawn(1).1, drawn(2).1);
 }
+
+#[test]
+fn readiness_that_is_not_there_changes_nothing() {
+    Conversation::new(Lines::default())
+        .with(|_, client| client.poke())
+        .silence()
+        .client("one\n")
+        .with(|_, client| client.poke())
+        .server("one\n")
+        .silence()
+        .end();
+}
+
+#[test]
+fn time_that_is_skipped_makes_a_deadline_late_and_nothing_else() {
+    let mut sim = Sim::new(Lines::default());
+    sim.start_drain(Duration::from_secs(1));
+    let start = sim.now().instant;
+    sim.skip(Duration::from_secs(90));
+    assert!(sim.is_idle(), "nothing happened but time");
+    assert_eq!(sim.now().instant.since(start), Duration::from_secs(90));
+    sim.run().unwrap();
+    assert!(sim.driver().is_drained());
+}
+
+#[test]
+fn what_a_driver_holds_for_a_connection_is_told() {
+    let mut sim = Sim::new(Lines::default());
+    let client = sim.connect();
+    client.window(4);
+    client.read_limit(0);
+    client.send("answer\nno line yet");
+    sim.run().unwrap();
+    let buffered = sim.driver().buffered();
+    assert_eq!((buffered.unread, buffered.output), ("no line yet".len(), "answer\n".len() - 4));
+}

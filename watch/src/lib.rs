@@ -82,4 +82,4 @@ pub use handle::{Event, Handle, Listed, Pending, Subscription, Unavailable};
 pub use index::Filter;
 pub use key::{Key, KeyError, Revision};
 pub use log::{LogLimits, RevisionError};
-pub use server::{Shared, WatchServer};
+pub use server::{Shared, Usage, WatchServer};

@@ -103,6 +103,16 @@ pub struct Wants {
     pub close: bool,
 }
 
+/// The most that a driver holds for any one of its connections, in bytes. See [`Driver::buffered`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Buffered {
+    /// Received, and not taken by the server.
+    pub unread: usize,
+    /// The server's own output, and not written.
+    pub output: usize,
+}
+
 /// The sans-IO loop around a server. See the [module](self).
 pub struct Driver<S> {
     server: S,
@@ -159,6 +169,17 @@ impl<S: Server> Driver<S> {
     /// How many connections there are, those that only linger included.
     pub fn connections(&self) -> usize {
         self.shells.len() - self.free.len()
+    }
+
+    /// The most that it holds for any one connection. It looks at all of them: for tests, that its limits hold.
+    pub fn buffered(&self) -> Buffered {
+        self.shells.iter().filter_map(|shell| shell.buffers.as_ref()).fold(
+            Buffered::default(),
+            |most, one| Buffered {
+                unread: most.unread.max(one.unread.len()),
+                output: most.output.max(one.out.len()),
+            },
+        )
     }
 
     /// A connection was accepted, or made. `None`: close it at once (the limit is reached, or the driver drains).

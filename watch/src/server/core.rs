@@ -281,6 +281,11 @@ pub(super) enum Writer {
 }
 
 impl Writes {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.replies.values().map(VecDeque::len).sum::<usize>()
+    }
+
     /// The next reply for a connection, and the id of the operation that it answers.
     pub(super) fn reply(&mut self, id: ConnectionId) -> Option<(Option<u64>, Written)> {
         let slot = id.slot() as u32;

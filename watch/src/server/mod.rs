@@ -84,10 +84,41 @@ pub struct WatchServer<S = MemoryMachine> {
     core: Core<S>,
 }
 
+/// What a [`WatchServer`] holds at a moment: what `/metrics` shows as levels, and what its limits are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// Connections admitted and not closed.
+    pub connections: usize,
+    /// Watches, of all transports and of the process itself.
+    pub watchers: usize,
+    /// Writes whose reply is not delivered.
+    pub writes: usize,
+    /// Changes in the log.
+    pub log_changes: usize,
+    /// About how many bytes these hold.
+    pub log_bytes: usize,
+    /// Bytes of frames made of them.
+    pub encoded_bytes: usize,
+}
+
 impl<S: Store> WatchServer<S> {
     /// The revision that the machine's state is at.
     pub fn revision(&self) -> Revision {
         self.core.view.revision()
+    }
+
+    /// What it holds now.
+    pub fn usage(&self) -> Usage {
+        let log = self.core.view.log();
+        Usage {
+            connections: self.count,
+            watchers: self.core.index.len(),
+            writes: self.core.writes.len(),
+            log_changes: log.head().since(log.floor()) as usize,
+            log_bytes: log.bytes(),
+            encoded_bytes: log.encoded_bytes(),
+        }
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<(&mut Connection, &mut Core<S>)> {

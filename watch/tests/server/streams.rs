@@ -297,3 +297,22 @@ fn a_reader_that_stalls_after_a_long_time_is_waited_for_and_then_given_up() {
         nothing_is_left(&mut sim);
     }
 }
+
+#[test]
+fn what_a_server_holds_is_told() {
+    let (server, handle) = server(keeping(2));
+    let mut sim = Sim::new(server);
+    for value in ["1", "2", "3"] {
+        put(&mut sim, &handle, "a", value);
+    }
+    let client = sim.connect();
+    client.send(watch(LINES, "prefix=&since=101"));
+    sim.run().unwrap();
+    let usage = sim.server().usage();
+    assert_eq!((usage.connections, usage.watchers, usage.writes), (1, 1, 0));
+    assert_eq!(usage.log_changes, 2);
+    assert!(usage.log_bytes > 0 && usage.encoded_bytes > 0);
+    client.reset();
+    sim.run().unwrap();
+    assert_eq!((sim.server().usage().connections, sim.server().usage().watchers), (0, 0));
+}

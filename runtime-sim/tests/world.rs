@@ -1,0 +1,73 @@
+//! The world of faults: seeds replay, what is left out is left out, and what failed once does not fail again.
+
+use std::process::Command;
+
+use keepwatch_sim::world::{Fault, Options, run, shrink};
+
+fn seed(seed: u64) -> Options {
+    Options { seed, ..Options::default() }
+}
+
+#[test]
+fn past_failures_do_not_fail_again() {
+    for line in include_str!("../seeds/failures.txt").lines().filter(|line| !line.starts_with('#')) {
+        let number = line.split_whitespace().next().and_then(|text| text.parse().ok());
+        let outcome = run(&seed(number.expect("a seed in front of each line")));
+        assert_eq!(outcome.failure, None, "{line}");
+    }
+}
+
+#[test]
+fn a_few_seeds_do_not_fail() {
+    for number in 0..60 {
+        assert_eq!(run(&seed(number)).failure, None, "seed {number}");
+    }
+}
+
+#[test]
+fn a_seed_plays_the_same_every_time() {
+    for number in 0..4 {
+        let options = Options { trace: true, ..seed(number) };
+        let (first, second) = (run(&options), run(&options));
+        assert!(!first.transcript.is_empty());
+        assert_eq!(first, second, "seed {number}");
+        // Nor does it matter whether anyone looks.
+        assert_eq!(run(&seed(number)).hash, first.hash, "seed {number}");
+        assert_ne!(run(&seed(number + 1)).hash, first.hash);
+    }
+}
+
+#[test]
+fn what_is_left_out_does_not_happen() {
+    let options = Options { without: Fault::ALL.to_vec(), ..seed(3) };
+    let outcome = run(&options);
+    assert_eq!((outcome.failure, outcome.faults.iter().sum::<u64>()), (None, 0));
+    let outcome = run(&Options { only: vec!["writer0".into(), "watcher0".into()], ..seed(3) });
+    assert_eq!((outcome.failure, outcome.actors), (None, vec!["writer0".into(), "watcher0".into()]));
+}
+
+#[test]
+fn the_name_of_a_fault_is_its_own() {
+    let mut names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), Fault::ALL.len());
+}
+
+#[test]
+fn nothing_is_left_out_of_a_seed_that_does_not_fail() {
+    assert_eq!(shrink(&seed(1)), seed(1));
+}
+
+#[test]
+fn the_command_plays_one_seed_or_many() {
+    let play = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_keepwatch-sim")).args(arguments).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (passed, text) = play(&["5", "--trace", "--without", "drain,crash"]);
+    assert!(passed && text.contains("the calm begins"), "{text}");
+    let (passed, text) = play(&["--from", "5", "--count", "3"]);
+    assert!(passed && text.contains("3 seeds from 5 (0 of them twice)"), "{text}");
+    assert!(!play(&["5", "--without", "nothing-like-it"]).0);
+}
