@@ -142,6 +142,20 @@ impl Compressor {
         let taken = self.stream.total_in().wrapping_sub(taken) as usize;
         Progress { taken, given: self.stream.total_out().wrapping_sub(given) as usize }
     }
+
+    /// Appends a whole message as it is sent: without its [`TAIL`]. It passes through `buffer`.
+    pub(super) fn compress_message(&mut self, message: &[u8], buffer: &mut [u8], to: &mut Vec<u8>) {
+        let mut rest = message;
+        loop {
+            let Progress { taken, given } = self.compress(rest, buffer, true);
+            rest = rest.get(taken..).unwrap_or_default();
+            to.extend_from_slice(buffer.get(..given).unwrap_or_default());
+            if given < buffer.len() {
+                break;
+            }
+        }
+        to.truncate(to.len().saturating_sub(TAIL.len()));
+    }
 }
 
 impl Kept for Compressor {
