@@ -232,25 +232,27 @@ impl Connection {
             Some(_) => return false,
             None => {}
         }
-        let planned = match &mut self.activity {
-            Activity::Sending(_) => {
+        let planned = match (&mut self.activity, &mut self.protocol) {
+            (Activity::Sending(_), _) => {
                 self.next_piece(core, now);
                 return self.outgoing.is_none();
             }
-            Activity::Stream(stream) => match stream.next_initial(core) {
+            (Activity::Stream(stream), _) => match stream.next_initial(core) {
                 Some(piece) => {
                     self.outgoing = Some(Box::new(piece));
                     return false;
                 }
                 None => stream.plan(core),
             },
-            Activity::Socket(socket) => match socket.next_initial(core) {
-                Some(piece) => {
-                    self.outgoing = Some(Box::new(piece));
-                    return false;
+            (Activity::Socket(socket), Protocol::WebSocket(machine)) => {
+                match socket.next_initial(core, machine) {
+                    Some(piece) => {
+                        self.outgoing = Some(Box::new(piece));
+                        return false;
+                    }
+                    None => socket.plan(core),
                 }
-                None => socket.plan(core),
-            },
+            }
             _ => return true,
         };
         if planned == Planned::Compacted {

@@ -5,7 +5,7 @@
 
 use keepwatch_protocol::http1::{BodyTx, Exchange, ResponseHead, StatusCode};
 use keepwatch_protocol::long_poll::{self, Outcome};
-use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink};
+use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink, websocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,11 +92,18 @@ impl Feed {
         Ok((Self { watcher, look, initial }, notice))
     }
 
-    /// The next piece of the state that is said first, if there is more of it.
-    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
+    /// The next piece of the state that is said first, if there is more of it. The machine is that of a connection whose
+    /// messages are to be compressed.
+    pub(super) fn next_initial<S>(
+        &mut self,
+        core: &mut Core<S>,
+        mut machine: Option<&mut websocket::Connection>,
+    ) -> Option<Outgoing> {
         const PIECE: usize = 16 << 10;
         let initial = self.initial.as_mut()?;
         let mut piece = Vec::new();
+        // Of keys and values, however little comes of them.
+        let mut bytes = 0;
         let mut done = true;
         match core.view.list(&initial.prefix, initial.after.as_deref(), initial.at) {
             Ok(list) => {
@@ -104,11 +111,15 @@ impl Feed {
                     if initial.only && change.key.as_str() != &*initial.prefix {
                         break;
                     }
-                    if piece.len() >= PIECE {
+                    if piece.len().max(bytes) >= PIECE {
                         done = false;
                         break;
                     }
-                    self.look.put_initial(change, &mut piece);
+                    match &mut machine {
+                        Some(machine) => self.look.send_initial(change, machine, &mut piece),
+                        None => self.look.put_initial(change, &mut piece),
+                    }
+                    bytes += change.bytes();
                     initial.after = Some(change.key.clone());
                 }
             }
@@ -155,7 +166,7 @@ fn register<S>(core: &mut Core<S>, owner: Owner, filter: Filter, at: Position) -
 
 impl Stream {
     pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
-        self.feed.next_initial(core)
+        self.feed.next_initial(core, None)
     }
 
     pub(super) fn plan<S>(&self, core: &mut Core<S>) -> Planned {

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
-    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode,
+    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode, RecvError,
 };
 use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
 use serde_json::{Map, Value};
@@ -78,8 +78,10 @@ impl Socket {
         self.parked.is_some()
     }
 
-    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
-        self.feeds.iter_mut().find_map(|feed| feed.next_initial(core))
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>, machine: &mut Machine) -> Option<Outgoing> {
+        // With context takeover the order in which messages are compressed is that of the wire, and others may overtake these.
+        let mut machine = shared_window_bits(machine).map(|_| machine);
+        self.feeds.iter_mut().find_map(|feed| feed.next_initial(core, machine.as_deref_mut()))
     }
 
     pub(super) fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
@@ -151,8 +153,11 @@ impl Connection {
                     self.stop(core);
                     return After::Finish;
                 }
-                Err(_) => {
-                    core.metrics.messages_malformed.inc();
+                Err(error) => {
+                    match error {
+                        RecvError::NoMemory => core.metrics.compression_exhausted.inc(),
+                        _ => core.metrics.messages_malformed.inc(),
+                    };
                     self.stop(core);
                     return After::Finish;
                 }
@@ -299,7 +304,10 @@ impl Connection {
         else {
             return;
         };
-        let look = Look::Messages { watch: None };
+        let look = match shared_window_bits(machine) {
+            Some(window_bits) => Look::Compressed { window_bits },
+            None => Look::Messages { watch: None },
+        };
         let mut frames = Vec::new();
         match Feed::begin(core, slot, &watch, look) {
             Ok((feed, notice)) => {
@@ -351,7 +359,7 @@ impl Connection {
                 feed.look.put_notice(Notice::Compacted(revision), &mut frames);
                 core.metrics.compacted.inc();
                 core.index.remove(feed.watcher);
-                close |= feed.look == Look::Messages { watch: None };
+                close |= feed.look.is_only_watch();
                 return false;
             }
             if heartbeat && feed.is_synced(core) {
@@ -368,6 +376,12 @@ impl Connection {
         }
         After::Open
     }
+}
+
+/// The window of what is compressed for many, if this connection takes it.
+fn shared_window_bits(machine: &Machine) -> Option<u8> {
+    let agreed = machine.deflate().filter(|agreed| agreed.server_no_context_takeover())?;
+    Some(agreed.server_max_window_bits())
 }
 
 /// Says what became of writes, as far as it is known.

@@ -5,9 +5,9 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use super::super::Role;
-use super::offer::{Parameters, RefusedExtension, Terms};
 #[cfg(feature = "deflate")]
 use super::framer::Framer;
+use super::offer::{Parameters, RefusedExtension, Terms};
 use super::{Pool, Reservation};
 
 /// Whether and how messages are compressed: a handle to what all connections share that have it, cheap to clone. See the

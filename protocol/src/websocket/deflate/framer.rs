@@ -53,8 +53,8 @@ impl Framer {
         let mut compresses = payload.len() >= self.config.threshold(false) && !payload.is_empty();
         if compresses {
             self.compressed.clear();
-            self.compressor.compress_message(payload, &mut [0; PIECE_BYTES], &mut self.compressed);
             self.compressor.reset();
+            self.compressor.compress_message(payload, &mut [0; PIECE_BYTES], &mut self.compressed);
             compresses = self.compressed.len() < payload.len();
         }
         let payload = if compresses { &self.compressed } else { payload };

@@ -243,7 +243,8 @@ fn prepared_messages_that_are_short_or_would_grow_are_shared_as_they_are() {
 fn a_framer_gives_the_same_bytes_again_whatever_came_between() {
     let words = "to and fro, and from there to here; ".repeat(1000);
     let far = [noise(600), noise(600)].concat();
-    let messages: [&[u8]; 5] = [b"", &words.as_bytes()[..511], &words.as_bytes()[..512], &far, words.as_bytes()];
+    let messages: [&[u8]; 5] =
+        [b"", &words.as_bytes()[..511], &words.as_bytes()[..512], &far, words.as_bytes()];
     for bits in 9..=15 {
         let deflate = DeflateConfig { threshold: 512, ..without_takeover() };
         // No budget: what it makes does not depend on that.
