@@ -1,7 +1,7 @@
 //! Commits of several changes on server-sent events: whoever is cut off between two of them loses none.
 
 use keepwatch_sim::Sim;
-use keepwatch_watch::{Config, Revision, Shared};
+use keepwatch_watch::{Config, Revision, Shared, WatchServer};
 use serde_json::Value;
 
 use crate::commit_store::Commits;
@@ -24,13 +24,16 @@ fn event_source(text: &str, mut last_id: String) -> (Vec<Value>, String) {
     (events, last_id)
 }
 
-fn stream(
-    sim: &mut Sim<keepwatch_watch::WatchServer<Commits>>,
-    target: &str,
-    version: &str,
-    id: &str,
-) -> String {
+type Server = WatchServer<Commits>;
+
+fn stream(sim: &mut Sim<Server>, target: &str, version: &str, id: &str) -> String {
+    stream_cut(sim, target, version, id, &[])
+}
+
+/// What a stream says, without its chunks. It is written so many bytes at a time.
+fn stream_cut(sim: &mut Sim<Server>, target: &str, version: &str, id: &str, writes: &[usize]) -> String {
     let client = sim.connect();
+    client.accept_in(writes);
     let fields = format!("Accept: text/event-stream\r\nLast-Event-ID: {id}\r\n");
     client.send(request("GET", target, &fields).replace("HTTP/1.1", version));
     sim.run().unwrap();
@@ -67,6 +70,7 @@ fn an_event_source_that_is_cut_anywhere_loses_nothing_and_repeats_at_most_a_comm
         let whole = stream(&mut sim, &target, version, "100");
         let (told, _) = event_source(&whole, String::new());
         assert_eq!(told.len(), count, "{query}");
+        assert_eq!(stream_cut(&mut sim, &target, version, "100", &[1]), whole, "{query}");
         for cut in 0..=whole.len() {
             let (mut seen, id) = event_source(&whole[..cut], "100".into());
             let at = Revision::new(id.parse().unwrap()).unwrap().as_u64();
