@@ -265,14 +265,15 @@ fn a_client_that_leaves_says_so_and_where_it_was() {
 #[test]
 #[cfg(feature = "deflate")]
 fn a_websocket_may_be_compressed() {
-    use keepwatch_protocol::websocket::Compression;
     use keepwatch_protocol::websocket::deflate::DeflateConfig;
+    use keepwatch_protocol::websocket::{self, Compression};
 
     let mut received = [0; 2];
     for (received, compressed) in received.iter_mut().zip([false, true]) {
         let mut config = only(Transport::WebSocket);
         if compressed {
-            config.websocket.compression = Compression::deflate(DeflateConfig::default());
+            let compression = Compression::deflate(DeflateConfig::default());
+            config.websocket = websocket::Config { compression, ..websocket::Config::default() }.into();
         }
         let mut world = World::new(Config::default(), config);
         world.split = 100;
