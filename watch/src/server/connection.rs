@@ -255,11 +255,20 @@ impl Connection {
             }
             _ => return true,
         };
-        if planned == Planned::Compacted {
-            // It is told so when it is resumed.
+        // What is to be told is told when it is resumed. Where frames are due, that they were all is told behind them.
+        if planned == Planned::Compacted || core.delivery.is_empty() && self.has_caught_up(core) {
             core.ready.push(self.slot());
         }
         planned != Planned::Part
+    }
+
+    /// Whether a watch began behind some revision, and is to be told that it is now up to date.
+    fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
+        match &self.activity {
+            Activity::Stream(stream) => stream.has_caught_up(core),
+            Activity::Socket(socket) => socket.has_caught_up(core),
+            _ => false,
+        }
     }
 
     /// So many lent bytes were written.
@@ -285,8 +294,8 @@ impl Connection {
                 let waits = match &self.activity {
                     // The end of the body is put when it is resumed.
                     Activity::Sending(sending) => sending.is_made(),
-                    Activity::Socket(socket) => socket.has_parked(),
-                    _ => false,
+                    Activity::Socket(socket) if socket.has_parked() => true,
+                    _ => self.has_caught_up(core),
                 };
                 if waits {
                     core.ready.push(self.slot());

@@ -74,6 +74,11 @@ impl Socket {
         !self.feeds.is_empty()
     }
 
+    /// Whether a watch has caught up, and is to be told so.
+    pub(super) fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
+        self.feeds.iter().any(|feed| feed.has_caught_up(core))
+    }
+
     pub(super) fn has_parked(&self) -> bool {
         self.parked.is_some()
     }
@@ -215,7 +220,8 @@ impl Connection {
                 match Feed::begin(core, slot, &watch, look) {
                     Ok((feed, notice)) => {
                         look.put_notice(Notice::Watching(core.view.revision()), &mut frames);
-                        if let Some(notice @ Notice::Restated(_)) = notice {
+                        // Of a watch that begins now, this has said all.
+                        if let Some(notice) = notice.filter(|_| watch.since.is_some()) {
                             look.put_notice(notice, &mut frames);
                         }
                         if !socket.has_watches() {
@@ -354,7 +360,7 @@ impl Connection {
         let revision = core.view.revision();
         let mut frames = Vec::new();
         let mut close = false;
-        socket.feeds.retain(|feed| {
+        socket.feeds.retain_mut(|feed| {
             if feed.is_compacted(core) {
                 feed.look.put_notice(Notice::Compacted(revision), &mut frames);
                 core.metrics.compacted.inc();
@@ -362,8 +368,8 @@ impl Connection {
                 close |= feed.look.is_only_watch();
                 return false;
             }
-            if heartbeat && feed.is_synced(core) {
-                feed.look.put_notice(Notice::Bookmark(revision), &mut frames);
+            if let Some(bookmark) = feed.bookmark(core, heartbeat) {
+                feed.look.put_notice(bookmark, &mut frames);
             }
             true
         });
