@@ -36,6 +36,13 @@ impl Change {
     }
 }
 
+/// Whether the change with this index is the last of its commit. Only then does its revision say "everything up to here": a
+/// resume after it, inside the commit, would lose the rest.
+pub(crate) fn ends_commit(changes: &[Change], index: usize) -> bool {
+    let revision = |index: usize| changes.get(index).map(|change| change.revision);
+    revision(index) != revision(index.saturating_add(1))
+}
+
 /// All changes that were committed in one turn of one machine: at least one, in order. Immutable.
 pub struct Batch {
     first: Position,
@@ -182,7 +189,7 @@ mod tests {
     struct Tagged(&'static str);
 
     impl Encoder for Tagged {
-        fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+        fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(format!("{}{}@{};", self.0, change.key, change.revision).as_bytes());
         }
     }

@@ -6,10 +6,14 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser};
 
 use keepwatch_protocol::UnixMillis;
+#[cfg(feature = "deflate")]
+use keepwatch_protocol::websocket::Compression;
 
 use crate::config::Config;
 use crate::handle::Handle;
 use crate::key::Revision;
+#[cfg(feature = "deflate")]
+use crate::request::decimal;
 use crate::request::duration;
 use crate::server::{Shared, WatchServer};
 
@@ -35,6 +39,12 @@ pub struct Arguments {
     /// An origin other than the server's own whose pages may write and open a WebSocket. May be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<String>,
+
+    /// Memory for compressing WebSocket messages: digits and KiB, MiB or GiB. Beyond it messages go uncompressed, and a client
+    /// that sends a compressed one is sent away; 0: there is no compression
+    #[cfg(feature = "deflate")]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = budget)]
+    pub compression_budget: usize,
 }
 
 impl Arguments {
@@ -57,8 +67,41 @@ impl Arguments {
 
     /// The configuration that was asked for.
     pub fn config(&self) -> Config {
-        Config { hold: self.hold, origins: self.allow_origin.clone(), ..Config::default() }
+        #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "the rest is about compression"))]
+        let mut config = Config { hold: self.hold, origins: self.allow_origin.clone(), ..Config::default() };
+        #[cfg(feature = "deflate")]
+        {
+            config.websocket.compression = match self.compression_budget {
+                0 => Compression::OFF,
+                budget => Config::compression(budget),
+            };
+        }
+        config
     }
+}
+
+/// The least memory that is worth it: a compressor, some inflaters and their buffers.
+#[cfg(feature = "deflate")]
+const LEAST_BUDGET: usize = 1 << 20;
+
+#[cfg(feature = "deflate")]
+fn budget(text: &str) -> Result<usize, String> {
+    const WHAT: &str = "it is digits and KiB, MiB or GiB, such as 64MiB, or 0";
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "" if number == "0" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(WHAT.into()),
+    };
+    let number = decimal(number.as_bytes()).and_then(|number| usize::try_from(number).ok());
+    let bytes = number.and_then(|number| number.checked_mul(unit)).ok_or(WHAT)?;
+    if bytes > 0 && bytes < LEAST_BUDGET {
+        return Err("it is at least 1MiB, or 0".into());
+    }
+    Ok(bytes)
 }
 
 fn hold(text: &str) -> Result<Duration, String> {
@@ -100,6 +143,22 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "deflate")]
+    fn compression_is_on_unless_it_has_no_memory() {
+        let shown = |arguments: &[&str]| {
+            format!(
+                "{:?}",
+                parse(arguments).map(|arguments| arguments.config().websocket.compression).unwrap()
+            )
+        };
+        assert_eq!(shown(&[]), format!("{:?}", Config::default().websocket.compression));
+        assert!(shown(&["--compression-budget", "2048KiB"]).contains("budget: 2097152"));
+        for off in ["0", "0MiB"] {
+            assert_eq!(shown(&["--compression-budget", off]), "Off");
+        }
+    }
+
+    #[test]
     fn a_wrong_value_says_which_and_why() {
         for (arguments, why) in [
             (["--hold", "60"], "digits and ms, s or m"),
@@ -109,6 +168,14 @@ mod tests {
             (["--allow-origin", "example.org"], "a scheme and a host"),
             (["--allow-origin", "https://Example.org"], "in lower case"),
             (["--allow-origin", "https://example.org/"], "a scheme and a host"),
+            #[cfg(feature = "deflate")]
+            (["--compression-budget", "64"], "digits and KiB, MiB or GiB"),
+            #[cfg(feature = "deflate")]
+            (["--compression-budget", "MiB"], "digits and KiB, MiB or GiB"),
+            #[cfg(feature = "deflate")]
+            (["--compression-budget", "99999999999GiB"], "digits and KiB, MiB or GiB"),
+            #[cfg(feature = "deflate")]
+            (["--compression-budget", "16KiB"], "at least 1MiB"),
         ] {
             let error = parse(&arguments).unwrap_err().to_string();
             assert!(error.contains(why) && error.contains(arguments[0]), "{error}");

@@ -45,7 +45,7 @@ pub struct Config {
     pub store: StoreLimits,
     /// The limits and times of HTTP. Its `body_bytes` is [`Config::value_bytes`], whatever it says.
     pub http: http1::Config,
-    /// The limits and times of WebSocket.
+    /// The limits and times of WebSocket. Its default has [compression](Config::compression) with the feature `deflate`.
     pub websocket: websocket::Config,
 }
 
@@ -54,12 +54,30 @@ impl Config {
     pub fn store_limits(&self) -> StoreLimits {
         StoreLimits { key_bytes: self.key_bytes, value_bytes: self.value_bytes, ..self.store }
     }
+
+    /// Compression as a watch server wants it, with so many bytes of memory for all its connections: no message refers to
+    /// those before (no context takeover, both ways), so that what is compressed for one watcher is right for all, and a
+    /// connection that is silent holds no memory for it. With other [terms](websocket::deflate::Terms) changes are not
+    /// compressed, but answers are.
+    ///
+    /// What is compressed for many comes on top of that memory: at most 1.3 MiB.
+    #[cfg(feature = "deflate")]
+    pub fn compression(budget: usize) -> websocket::Compression {
+        use websocket::deflate::{DeflateConfig, Terms};
+        let terms = Terms { send_takeover: false, receive_takeover: false, ..Terms::default() };
+        websocket::Compression::deflate(DeflateConfig { terms, budget, ..DeflateConfig::default() })
+    }
 }
 
 impl Default for Config {
     fn default() -> Self {
         // A value of 1 MiB in base64, and the rest of the message.
-        let websocket = websocket::Config { message_bytes: 2 << 20, ..websocket::Config::default() };
+        #[cfg(feature = "deflate")]
+        let compression = Self::compression(64 << 20);
+        #[cfg(not(feature = "deflate"))]
+        let compression = websocket::Compression::OFF;
+        let websocket =
+            websocket::Config { message_bytes: 2 << 20, compression, ..websocket::Config::default() };
         Self {
             hold: Duration::from_secs(60),
             coalesce: Duration::from_millis(5),

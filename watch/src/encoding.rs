@@ -10,13 +10,13 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::change::Change;
+use crate::change::{Change, ends_commit};
 
 /// Writes the frame of a change: pre-framed bytes that go to the socket as they are.
 pub(crate) trait Encoder: Send + Sync {
-    /// Appends the whole frame to `out`. The same change always gives the same bytes: a frame that is half written may be
-    /// made again before its second half is.
-    fn encode(&self, change: &Change, out: &mut Vec<u8>);
+    /// Appends the whole frame to `out`; the frame may say whether the change [ends its commit](crate::change::ends_commit). The
+    /// same change always gives the same bytes: a frame that is half written may be made again before its second half is.
+    fn encode(&self, change: &Change, ends_commit: bool, out: &mut Vec<u8>);
 }
 
 /// Which encoder, among those of one [`Encodings`].
@@ -54,11 +54,6 @@ impl Encodings {
     pub(crate) fn encoder(&self, id: EncodingId) -> Option<&Arc<dyn Encoder>> {
         self.0.get(id.index())
     }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 impl fmt::Debug for Encodings {
@@ -93,8 +88,9 @@ impl Encoded {
         scratch.clear();
         let ends = changes
             .iter()
-            .map(|change| {
-                encoder.encode(change, scratch);
+            .enumerate()
+            .map(|(index, change)| {
+                encoder.encode(change, ends_commit(changes, index), scratch);
                 scratch.len()
             })
             .collect();
@@ -143,7 +139,7 @@ mod tests {
     struct KeyLine;
 
     impl Encoder for KeyLine {
-        fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+        fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(change.key.as_bytes());
             out.push(b'\n');
         }

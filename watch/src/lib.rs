@@ -61,6 +61,7 @@ pub mod change;
 pub mod client;
 #[cfg(feature = "command-line")]
 pub mod command_line;
+mod compressed;
 mod config;
 mod encoding;
 mod handle;

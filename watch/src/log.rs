@@ -15,7 +15,7 @@ use std::fmt;
 use std::slice;
 use std::sync::Arc;
 
-use crate::change::{Batch, Change};
+use crate::change::{Batch, Change, ends_commit};
 use crate::encoding::{Encoded, EncodingId, Encodings};
 use crate::key::{Position, Revision};
 
@@ -58,7 +58,7 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Entry {
     batch: Arc<Batch>,
-    /// By encoding id; shorter than the number of encodings until one is made.
+    /// By encoding id; as far as the last one that was made.
     encoded: Vec<Option<Arc<Encoded>>>,
 }
 
@@ -162,14 +162,9 @@ impl Log {
         Some(Changes { next: from, current: current.iter(), entries })
     }
 
-    /// Whether the change at this position is the last of its commit. Only then does its revision say "everything up to
-    /// here": a resume after an earlier one would lose the rest of the commit.
+    /// Whether the change at this position is the last of its [commit](ends_commit).
     pub(crate) fn ends_commit(&self, at: Position) -> bool {
-        self.batch(at).is_some_and(|(batch, index)| {
-            let (changes, next) = (batch.changes(), index.saturating_add(1));
-            changes.get(index).map(|change| change.revision)
-                != changes.get(next).map(|change| change.revision)
-        })
+        self.batch(at).is_some_and(|(batch, index)| ends_commit(batch.changes(), index))
     }
 
     /// The frames of the batch that holds this position, made now if need be, and the index of the change among them.
@@ -179,7 +174,7 @@ impl Log {
         let index = entry.batch.index_of(at)?;
         let encoder = self.encodings.encoder(encoding)?;
         if entry.encoded.len() <= encoding.index() {
-            entry.encoded.resize(self.encodings.len(), None);
+            entry.encoded.resize(encoding.index() + 1, None);
         }
         let slot = entry.encoded.get_mut(encoding.index())?;
         let made = match slot {
@@ -350,7 +345,7 @@ mod tests {
     struct Line;
 
     impl Encoder for Line {
-        fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+        fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(format!("{} {}\n", change.key, change.revision).as_bytes());
         }
     }

@@ -21,14 +21,37 @@ use crate::key::{Key, Revision};
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
-    Get { key: Key, unless: Option<EntityTags> },
-    Put { key: Key, only_if: Precondition },
-    Delete { key: Key, only_if: Precondition },
-    List { prefix: String, limit: usize, from: Option<Continue> },
-    Watch { watch: Watch, hold: Hold },
-    Upgrade { accept: [u8; 28], watch: Option<Watch> },
+    Get {
+        key: Key,
+        unless: Option<EntityTags>,
+    },
+    Put {
+        key: Key,
+        only_if: Precondition,
+    },
+    Delete {
+        key: Key,
+        only_if: Precondition,
+    },
+    List {
+        prefix: String,
+        limit: usize,
+        from: Option<Continue>,
+    },
+    Watch {
+        watch: Watch,
+        hold: Hold,
+    },
+    /// With the extensions that are offered, in the client's order.
+    Upgrade {
+        accept: [u8; 28],
+        offers: Vec<String>,
+        watch: Option<Watch>,
+    },
     Hello,
-    Announce { id: String },
+    Announce {
+        id: String,
+    },
     Count,
     Health,
     Ready,
@@ -310,7 +333,10 @@ fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> 
 fn upgrade_call(head: &RequestHead<'_>, watch: Option<Watch>) -> Result<Call, Refusal> {
     let fields = head.fields().iter().map(|field| (field.name, field.value));
     match handshake::check(head.method(), true, fields) {
-        Ok(accepted) => Ok(Call::Upgrade { accept: *accepted.accept_key(), watch }),
+        Ok(accepted) => {
+            let offers = accepted.extensions().map(str::to_owned).collect();
+            Ok(Call::Upgrade { accept: *accepted.accept_key(), offers, watch })
+        }
         Err(rejected) => {
             let status = StatusCode::new(rejected.status()).unwrap_or(StatusCode::BAD_REQUEST);
             let refusal = Refusal::new(status, rejected.reason());
@@ -437,7 +463,7 @@ fn percent_decode(text: &str, query: bool) -> Result<String, &'static str> {
 }
 
 /// Digits, and nothing else: no sign, no space.
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }

@@ -7,9 +7,13 @@
 //!   Lines      chunk ( event \n )
 //!   Events     chunk ( id: event: data: \n\n )
 //!   Messages   frame head, event
+//!   Compressed the same, compressed where that gains something: one for each size of window (compressed.rs)
 //!   Members    event without its opening brace: what follows a watch's id on a shared WebSocket,
 //!              or the brace in the answer to a long poll
 //! ```
+//!
+//! The id of a server-sent event is where an `EventSource` goes on after a cut, so of a commit's changes only the last one has
+//! it. A watcher whom the last one does not concern gets the id in front of the last one that does, made anew.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,11 +22,13 @@ use std::time::Duration;
 use keepwatch_protocol::Sink;
 use keepwatch_protocol::http1::chunked::ChunkHead;
 use keepwatch_protocol::sse;
-use keepwatch_protocol::websocket::Opcode;
 use keepwatch_protocol::websocket::frame::FrameHead;
+use keepwatch_protocol::websocket::{Compression, Connection, MessageKind, Opcode};
 
 use crate::change::Change;
+use crate::compressed::{Compressed, Tally};
 use crate::encoding::{Encoder, EncodingId, Encodings, TooManyEncodings};
+use crate::key::Revision;
 use crate::shapes::{Notice, put_event_members};
 
 /// The encodings of the surfaces, by the ids that they were registered under.
@@ -31,17 +37,24 @@ pub(crate) struct Surfaces {
     lines: EncodingId,
     events: EncodingId,
     messages: EncodingId,
+    compressed: Compressed,
     /// What long polls and the watches of a shared WebSocket are made of.
     pub(crate) members: EncodingId,
 }
 
 impl Surfaces {
-    pub(crate) fn register(encodings: &mut Encodings) -> Result<Self, TooManyEncodings> {
+    /// `compression` is that of the connections; what its encoders do is counted in `tally`.
+    pub(crate) fn register(
+        encodings: &mut Encodings,
+        compression: &Compression,
+        tally: &Tally,
+    ) -> Result<Self, TooManyEncodings> {
         Ok(Self {
             lines: encodings.register(Arc::new(Lines))?,
             events: encodings.register(Arc::new(Events))?,
             messages: encodings.register(Arc::new(Messages))?,
             members: encodings.register(Arc::new(Members))?,
+            compressed: Compressed::register(encodings, compression, tally)?,
         })
     }
 
@@ -52,6 +65,9 @@ impl Surfaces {
             Look::Events { .. } => self.events,
             Look::Messages { watch: None } => self.messages,
             Look::Messages { watch: Some(_) } => self.members,
+            Look::Compressed { window_bits } => {
+                self.compressed.encoding(window_bits).unwrap_or(self.messages)
+            }
         }
     }
 }
@@ -65,6 +81,9 @@ pub(crate) enum Look {
     Events { bare: bool },
     /// Text messages; with the id of the watch where a WebSocket carries several.
     Messages { watch: Option<u64> },
+    /// Text messages without an id, for all whose server has such a window and no context: compressed where that gains
+    /// something.
+    Compressed { window_bits: u8 },
 }
 
 impl Look {
@@ -73,12 +92,30 @@ impl Look {
         matches!(self, Self::Lines { bare: true } | Self::Events { bare: true })
     }
 
-    /// Puts the part of a frame that stands in front of what the log keeps, which is so long.
-    pub(crate) fn put_head(self, length: usize, out: &mut Vec<u8>) {
-        if let Self::Messages { watch: Some(id) } = self {
-            let brace = id_brace(id);
-            put_message_head(brace.len() + length, out);
-            out.extend_from_slice(brace.as_bytes());
+    /// Whether the watch came from the URL of a WebSocket, and ends with it.
+    pub(crate) fn is_only_watch(self) -> bool {
+        matches!(self, Self::Messages { watch: None } | Self::Compressed { .. })
+    }
+
+    /// Whether a frame says where to go on from.
+    pub(crate) fn has_ids(self) -> bool {
+        matches!(self, Self::Events { .. })
+    }
+
+    /// Puts the part of a frame that stands in front of what the log keeps, which is so long: the id of a watch, or the one
+    /// to go on from.
+    pub(crate) fn put_head(self, length: usize, id: Option<Revision>, out: &mut Vec<u8>) {
+        match (self, id) {
+            (Self::Messages { watch: Some(id) }, _) => {
+                let brace = id_brace(id);
+                put_message_head(brace.len() + length, out);
+                out.extend_from_slice(brace.as_bytes());
+            }
+            // A line of the event, in a chunk of its own.
+            (Self::Events { bare }, Some(id)) => {
+                put_chunk(bare, out, |out| out.extend_from_slice(format!("id: {id}\n").as_bytes()));
+            }
+            _ => {}
         }
     }
 
@@ -108,10 +145,10 @@ impl Look {
         }
     }
 
-    fn put_change(self, change: &Change, out: &mut Vec<u8>) {
+    fn put_change(self, change: &Change, ends_commit: bool, out: &mut Vec<u8>) {
         let name = if change.value.is_some() { "put" } else { "delete" };
-        let id = change.revision.to_string();
-        let event = sse::Event { id: Some(&id), event: Some(name), ..sse::Event::default() };
+        let id = ends_commit.then(|| change.revision.to_string());
+        let event = sse::Event { id: id.as_deref(), event: Some(name), ..sse::Event::default() };
         self.put(event, out, |out| put_event_members(change, out));
     }
 
@@ -120,6 +157,13 @@ impl Look {
     pub(crate) fn put_initial(self, change: &Change, out: &mut Vec<u8>) {
         let event = sse::Event { event: Some("put"), ..sse::Event::default() };
         self.put(event, out, |out| put_event_members(change, out));
+    }
+
+    /// The same as a message of this connection's, compressed as it does that.
+    pub(crate) fn send_initial(self, change: &Change, connection: &mut Connection, out: &mut Vec<u8>) {
+        let message = self.message(|out| put_event_members(change, out));
+        // Refused only if it closes: then nobody waits for the state.
+        let _closing = connection.send(MessageKind::Text, &message, out);
     }
 
     fn put(self, event: sse::Event<'_>, out: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
@@ -135,13 +179,21 @@ impl Look {
                 let data = std::str::from_utf8(&data).ok();
                 put_chunk(bare, out, |out| put_sse(&sse::Event { data, ..event }, out));
             }
-            Self::Messages { watch } => {
-                let mut message = watch.map_or_else(|| "{".into(), id_brace).into_bytes();
-                members(&mut message);
+            Self::Messages { .. } | Self::Compressed { .. } => {
+                let message = self.message(members);
                 put_message_head(message.len(), out);
                 out.extend_from_slice(&message);
             }
         }
+    }
+
+    fn message(self, members: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut message = match self {
+            Self::Messages { watch: Some(id) } => id_brace(id).into_bytes(),
+            _ => vec![b'{'],
+        };
+        members(&mut message);
+        message
     }
 }
 
@@ -158,25 +210,25 @@ struct Messages;
 struct Members;
 
 impl Encoder for Lines {
-    fn encode(&self, change: &Change, out: &mut Vec<u8>) {
-        Look::Lines { bare: false }.put_change(change, out);
+    fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
+        Look::Lines { bare: false }.put_change(change, false, out);
     }
 }
 
 impl Encoder for Events {
-    fn encode(&self, change: &Change, out: &mut Vec<u8>) {
-        Look::Events { bare: false }.put_change(change, out);
+    fn encode(&self, change: &Change, ends_commit: bool, out: &mut Vec<u8>) {
+        Look::Events { bare: false }.put_change(change, ends_commit, out);
     }
 }
 
 impl Encoder for Messages {
-    fn encode(&self, change: &Change, out: &mut Vec<u8>) {
-        Look::Messages { watch: None }.put_change(change, out);
+    fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
+        Look::Messages { watch: None }.put_change(change, false, out);
     }
 }
 
 impl Encoder for Members {
-    fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+    fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
         put_event_members(change, out);
     }
 }
@@ -228,7 +280,7 @@ mod tests {
 
     fn encode(encoder: &dyn Encoder) -> String {
         let mut out = Vec::new();
-        encoder.encode(&change(), &mut out);
+        encoder.encode(&change(), true, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -247,9 +299,21 @@ mod tests {
     }
 
     #[test]
+    fn inside_a_commit_an_event_has_no_id_and_one_can_be_put_in_front() {
+        let (mut event, mut head) = (Vec::new(), Vec::new());
+        Events.encode(&change(), false, &mut event);
+        let event = &event[chunk_payload(&event)];
+        Look::Events { bare: true }.put_head(event.len(), Revision::new(7), &mut head);
+        assert_eq!([&head, event].concat(), format!("id: 7\nevent: put\ndata: {EVENT}\n\n").into_bytes());
+        head.clear();
+        Look::Events { bare: false }.put_head(event.len(), Revision::new(7), &mut head);
+        assert_eq!(head, b"6\r\nid: 7\n\r\n");
+    }
+
+    #[test]
     fn a_message_is_one_text_frame() {
         let mut out = Vec::new();
-        Messages.encode(&change(), &mut out);
+        Messages.encode(&change(), true, &mut out);
         assert_eq!(out, [&[0x81, EVENT.len() as u8], EVENT.as_bytes()].concat());
     }
 

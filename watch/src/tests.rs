@@ -45,7 +45,7 @@ fn filter() -> impl Strategy<Value = Filter> {
 struct Line;
 
 impl Encoder for Line {
-    fn encode(&self, change: &Change, out: &mut Vec<u8>) {
+    fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(line(change).as_bytes());
     }
 }

@@ -79,7 +79,7 @@ impl Prepared {
     /// The compressed frame, if this connection takes it, and there is memory to make it.
     #[cfg(feature = "deflate")]
     fn compressed(&self, connection: &Connection) -> Option<&Arc<[u8]>> {
-        let bits = connection.shared_window_bits(self.payload().len())?;
+        let bits = connection.shared_window_bits()?;
         let place = self.compressed.get(usize::from(bits.checked_sub(9)?))?;
         if let Some(frame) = place.get() {
             return Some(frame);

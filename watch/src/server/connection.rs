@@ -232,32 +232,43 @@ impl Connection {
             Some(_) => return false,
             None => {}
         }
-        let planned = match &mut self.activity {
-            Activity::Sending(_) => {
+        let planned = match (&mut self.activity, &mut self.protocol) {
+            (Activity::Sending(_), _) => {
                 self.next_piece(core, now);
                 return self.outgoing.is_none();
             }
-            Activity::Stream(stream) => match stream.next_initial(core) {
+            (Activity::Stream(stream), _) => match stream.next_initial(core) {
                 Some(piece) => {
                     self.outgoing = Some(Box::new(piece));
                     return false;
                 }
                 None => stream.plan(core),
             },
-            Activity::Socket(socket) => match socket.next_initial(core) {
-                Some(piece) => {
-                    self.outgoing = Some(Box::new(piece));
-                    return false;
+            (Activity::Socket(socket), Protocol::WebSocket(machine)) => {
+                match socket.next_initial(core, machine) {
+                    Some(piece) => {
+                        self.outgoing = Some(Box::new(piece));
+                        return false;
+                    }
+                    None => socket.plan(core),
                 }
-                None => socket.plan(core),
-            },
+            }
             _ => return true,
         };
-        if planned == Planned::Compacted {
-            // It is told so when it is resumed.
+        // What is to be told is told when it is resumed. Where frames are due, that they were all is told behind them.
+        if planned == Planned::Compacted || core.delivery.is_empty() && self.has_caught_up(core) {
             core.ready.push(self.slot());
         }
         planned != Planned::Part
+    }
+
+    /// Whether a watch began behind some revision, and is to be told that it is now up to date.
+    fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
+        match &self.activity {
+            Activity::Stream(stream) => stream.has_caught_up(core),
+            Activity::Socket(socket) => socket.has_caught_up(core),
+            _ => false,
+        }
     }
 
     /// So many lent bytes were written.
@@ -283,8 +294,8 @@ impl Connection {
                 let waits = match &self.activity {
                     // The end of the body is put when it is resumed.
                     Activity::Sending(sending) => sending.is_made(),
-                    Activity::Socket(socket) => socket.has_parked(),
-                    _ => false,
+                    Activity::Socket(socket) if socket.has_parked() => true,
+                    _ => self.has_caught_up(core),
                 };
                 if waits {
                     core.ready.push(self.slot());

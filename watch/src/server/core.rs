@@ -8,16 +8,16 @@ use std::time::Duration;
 use keepwatch_protocol::timer::Wheel;
 use keepwatch_protocol::{ConnectionId, Instant, Now, http1, websocket};
 
+use super::Shared;
 use super::delivery::Delivery;
 use super::metrics::Metrics;
 use super::publishing::Publishing;
 use crate::change::Batch;
 use crate::config::Config;
-use crate::encoding::Encodings;
 use crate::handle::{Answer, Queue};
 use crate::index::Index;
 use crate::key::Position;
-use crate::room::{Member, Room};
+use crate::room::Member;
 use crate::shapes::Written;
 use crate::store::{Busy, Condition, Operation, Outcome, Reply, Store, Ticket};
 use crate::surface::Surfaces;
@@ -62,14 +62,9 @@ pub(super) enum Owner {
 }
 
 impl<S: Store> Core<S> {
-    pub(super) fn new(
-        config: Config,
-        store: S,
-        (encodings, surfaces): (Encodings, Surfaces),
-        room: &Room,
-        queue: Arc<Queue>,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(shared: &Shared, store: S, queue: Arc<Queue>, seed: u64) -> Self {
+        let Shared { config, encodings: (encodings, surfaces), room, compressed, .. } = shared;
+        let (config, encodings) = (config.clone(), encodings.clone());
         let mut http = config.http.clone();
         http.limits.body_bytes = config.value_bytes as u64;
         // An answer that is held is no handler that failed.
@@ -80,7 +75,7 @@ impl<S: Store> Core<S> {
             websocket: Arc::new(config.websocket.clone()),
             store,
             view: View::new(encodings, config.log),
-            surfaces,
+            surfaces: *surfaces,
             index: Index::new(),
             delivery: Delivery::default(),
             ready: Ready::default(),
@@ -89,7 +84,7 @@ impl<S: Store> Core<S> {
             room: room.join(config.hello_lines),
             readers: BTreeSet::new(),
             publishing: Publishing::new(queue),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(compressed),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
             seed,
@@ -186,6 +181,15 @@ impl<S: Store> Core<S> {
             }
             Err(busy) => Err((busy, writer)),
         }
+    }
+
+    /// The bytes that compression takes, for all machines that share it.
+    pub(super) fn compression_bytes(&self) -> usize {
+        #[cfg(feature = "deflate")]
+        let pool = self.config.websocket.compression.memory();
+        #[cfg(not(feature = "deflate"))]
+        let pool = 0;
+        pool + self.metrics.compressed.memory()
     }
 
     /// Entropy that differs with each call (splitmix64).

@@ -15,7 +15,7 @@ use super::core::Watcher;
 use crate::change::Change;
 use crate::encoding::{Encoded, EncodingId};
 use crate::index::{Filter, Index, WatcherId};
-use crate::key::Position;
+use crate::key::{Position, Revision};
 use crate::surface::{Look, Surfaces, chunk_payload};
 use crate::view::View;
 
@@ -152,7 +152,11 @@ impl Delivery {
                         None => break (to.view.log().head(), true),
                         Some(_) if !self.has_room() => break (at, false),
                         Some(next) => {
-                            self.add(to, next, 1);
+                            self.add(to, next, 1, |view, from, commit| {
+                                let later =
+                                    view.next_change_of(key, from).and_then(|at| view.log().change(at));
+                                later.is_some_and(|later| later.revision == commit)
+                            });
                             at = next.plus(1);
                         }
                     }
@@ -188,7 +192,12 @@ impl Delivery {
             let most = if single { 1 } else { Self::STEP };
             let matching = changes.clone().take(most).take_while(matches).count();
             if matching > 0 {
-                self.add(to, at, matching);
+                self.add(to, at, matching, |view, from, commit| {
+                    let rest = view.log().changes(from).into_iter().flatten();
+                    let mut rest = rest.take_while(|(_, change)| change.revision == commit).zip(0..);
+                    // Looked at only so far: what may be the end is told again after a cut.
+                    rest.any(|((_, change), looked)| looked == Self::STEP || change.key.starts_with(prefix))
+                });
                 at = at.plus(matching);
             } else {
                 at = at.plus(changes.take_while(|change| !matches(change)).count().max(1));
@@ -197,7 +206,8 @@ impl Delivery {
         (at, false)
     }
 
-    fn add(&mut self, to: &mut To<'_>, at: Position, frames: usize) {
+    /// Adds frames; an id stands in front of them, if there is one.
+    fn add_frames(&mut self, to: &mut To<'_>, at: Position, frames: usize, id: Option<Revision>) {
         let encoding = to.surfaces.encoding(to.look);
         let Some((encoded, index)) = to.view.encode(at, encoding) else { return };
         let bare = to.look.is_bare();
@@ -207,12 +217,36 @@ impl Delivery {
             encoded.frames(index..index + frames).len()
         };
         let start = self.heads.len();
-        to.look.put_head(length, &mut self.heads);
+        to.look.put_head(length, id, &mut self.heads);
         let head = start..self.heads.len();
         let bytes = head.len() + length;
         self.bytes += bytes;
         let next = at.plus(frames);
         self.plan.push(Run { watcher: to.watcher, encoding, bare, at, frames, head, bytes, next });
+    }
+
+    /// Adds the frames of changes that are to be told in a row, the first of which is at that position. Where they end inside
+    /// a commit, `follows` says whether another change of it is to be told, from a position on.
+    fn add(
+        &mut self,
+        to: &mut To<'_>,
+        at: Position,
+        frames: usize,
+        follows: impl FnOnce(&View, Position, Revision) -> bool,
+    ) {
+        let (log, end) = (to.view.log(), at.plus(frames));
+        let last = at.plus(frames.saturating_sub(1));
+        let cut = log.change(last).filter(|_| to.look.has_ids() && !log.ends_commit(last));
+        match cut.map(|change| change.revision).filter(|commit| !follows(to.view, end, *commit)) {
+            None => self.add_frames(to, at, frames, None),
+            // Who hears the last of them has heard all of the commit that concerns it.
+            Some(commit) => {
+                if frames > 1 {
+                    self.add_frames(to, at, frames - 1, None);
+                }
+                self.add_frames(to, last, 1, Some(commit));
+            }
+        }
     }
 
     /// Lends what is planned. Returns whether there was room for all.

@@ -1,6 +1,7 @@
 //! HTTP: requests that are understood, and the answers that are no stream.
 
 use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, ResponseHead, StatusCode};
+use keepwatch_protocol::websocket::deflate::Agreed;
 use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
 
 use super::connection::{Activity, Connection, Leaving, Protocol};
@@ -187,7 +188,11 @@ impl Connection {
                 Hold::LongPoll(wait) => self.hold(core, exchange, watch, wait, out, now),
                 Hold::Lines | Hold::Events => self.start_stream(core, exchange, watch, hold, out, now),
             },
-            Call::Upgrade { accept, watch } => self.upgrade(core, exchange, accept, watch, out, now),
+            Call::Upgrade { accept, offers, watch } => {
+                let offers = offers.iter().map(String::as_str);
+                let agreed = core.config.websocket.compression.answer(offers);
+                self.upgrade(core, exchange, (accept, agreed), watch, out, now);
+            }
             Call::Hello => self.start_hello(core, exchange, out, now),
             Call::Count => self.start_count(exchange, out, now),
             Call::Announce { id } => {
@@ -215,6 +220,7 @@ impl Connection {
                     state_bytes: core.view.bytes(),
                     log_bytes: core.view.log().bytes(),
                     encoded_bytes: core.view.log().encoded_bytes(),
+                    compression_bytes: core.compression_bytes(),
                 });
                 let kind = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
                 let fields = [("Content-Type", &kind[..]), NO_STORE];
@@ -458,13 +464,14 @@ impl Connection {
         &mut self,
         core: &mut Core<S>,
         exchange: Exchange,
-        accept: [u8; 28],
+        (accept, agreed): ([u8; 28], Option<Agreed>),
         watch: Option<request::Watch>,
         out: &mut SendQueue,
         now: Now,
     ) {
         let Protocol::Http(http) = &mut self.protocol else { return };
-        let fields = [("Sec-WebSocket-Accept", &accept[..])];
+        let mut fields = vec![("Sec-WebSocket-Accept", &accept[..])];
+        fields.extend(agreed.as_ref().map(|agreed| ("Sec-WebSocket-Extensions", agreed.answer().as_bytes())));
         if let Err(refused) = http.upgrade(exchange, &fields, out, now) {
             let why = refused.error;
             let refusal = Refusal::new(StatusCode::BAD_REQUEST, why);
@@ -473,7 +480,11 @@ impl Connection {
         core.metrics.websockets.inc();
         let seed = core.entropy();
         let config = core.websocket.clone();
-        let connection = websocket::Connection::new(websocket::Role::Server, config, seed, now);
+        let mut connection = websocket::Connection::new(websocket::Role::Server, config, seed, now);
+        if let Some(agreed) = agreed {
+            core.metrics.websockets_compressed.inc();
+            connection = connection.with_deflate(agreed);
+        }
         self.protocol = Protocol::WebSocket(connection);
         self.activity = Activity::Socket(Box::new(Socket::new(core)));
         self.heartbeat = now.instant + core.config.heartbeat;

@@ -5,6 +5,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::compressed::Tally;
+
 pub(super) struct Metrics {
     registry: Registry,
     pub(super) connections_opened: Counter,
@@ -14,6 +16,11 @@ pub(super) struct Metrics {
     pub(super) requests_malformed: Counter,
     pub(super) requests_refused: Counter,
     pub(super) websockets: Counter,
+    pub(super) websockets_compressed: Counter,
+    /// WebSockets that were closed as the memory of compression was used up.
+    pub(super) compression_exhausted: Counter,
+    /// What encoders of all machines did.
+    pub(super) compressed: Tally,
     pub(super) messages_malformed: Counter,
     pub(super) writes: Counter,
     pub(super) changes: Counter,
@@ -29,6 +36,7 @@ pub(super) struct Metrics {
     state_bytes: Gauge,
     log_bytes: Gauge,
     encoded_bytes: Gauge,
+    compression_bytes: Gauge,
 }
 
 /// What is read off when it is asked for.
@@ -39,11 +47,20 @@ pub(super) struct Levels {
     pub(super) state_bytes: usize,
     pub(super) log_bytes: usize,
     pub(super) encoded_bytes: usize,
+    pub(super) compression_bytes: usize,
 }
 
 impl Metrics {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(compressed: &Tally) -> Self {
         let mut registry = Registry::with_prefix("keepwatch");
+        let of_all = [
+            (&compressed.messages, "compressed_messages", "Messages compressed for all who take them so"),
+            (&compressed.before, "compressed_messages_bytes", "Their bytes, before they were compressed"),
+            (&compressed.after, "compressed_frames_bytes", "The bytes of the frames that were made of them"),
+        ];
+        for (counter, name, help) in of_all {
+            registry.register(name, format!("{help} (by all machines)"), counter.clone());
+        }
         let mut counter = |name: &str, help: &str| {
             let counter = Counter::default();
             registry.register(name, help, counter.clone());
@@ -58,6 +75,12 @@ impl Metrics {
         let requests_refused =
             counter("requests_refused", "HTTP requests answered 4xx or 5xx for what they ask");
         let websockets = counter("websockets", "Connections upgraded to WebSocket");
+        let websockets_compressed =
+            counter("websockets_compressed", "Connections upgraded to WebSocket with compression");
+        let compression_exhausted = counter(
+            "compression_exhausted",
+            "WebSockets closed with 1013 as the memory of compression was used up",
+        );
         let messages_malformed = counter("websockets_malformed", "WebSockets closed for what they sent");
         let writes = counter("writes", "Writes given to the store");
         let changes = counter("changes", "Changes that came out of the store");
@@ -79,6 +102,7 @@ impl Metrics {
             state_bytes: gauge("state_bytes", "Memory of keys, values and their older versions, about"),
             log_bytes: gauge("log_bytes", "Memory of the log's changes, about (shared with the state)"),
             encoded_bytes: gauge("encoded_bytes", "Memory of encoded frames"),
+            compression_bytes: gauge("compression_bytes", "Memory of compression, of all machines"),
             registry,
             connections_opened,
             connections_closed,
@@ -87,6 +111,9 @@ impl Metrics {
             requests_malformed,
             requests_refused,
             websockets,
+            websockets_compressed,
+            compression_exhausted,
+            compressed: compressed.clone(),
             messages_malformed,
             writes,
             changes,
@@ -110,6 +137,7 @@ impl Metrics {
         set(&self.state_bytes, levels.state_bytes);
         set(&self.log_bytes, levels.log_bytes);
         set(&self.encoded_bytes, levels.encoded_bytes);
+        set(&self.compression_bytes, levels.compression_bytes);
         let mut text = String::new();
         // Writing into a String cannot fail.
         let written = encode(&mut text, &self.registry);

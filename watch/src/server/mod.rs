@@ -34,6 +34,7 @@ use keepwatch_protocol::{
 
 use self::connection::Connection;
 use self::core::Core;
+use crate::compressed::Tally;
 use crate::config::Config;
 use crate::encoding::Encodings;
 use crate::handle::Handle;
@@ -51,6 +52,7 @@ pub struct Shared {
     store: MemoryStore,
     room: Room,
     encodings: (Encodings, Surfaces),
+    compressed: Tally,
 }
 
 impl Shared {
@@ -58,9 +60,10 @@ impl Shared {
     /// that is started again does not repeat numbers.
     pub fn new(config: Config, first: Revision) -> Self {
         let store = MemoryStore::new(first, config.store_limits());
-        let mut encodings = Encodings::new();
-        let surfaces = Surfaces::register(&mut encodings).expect("the registry takes 256 encodings");
-        Self { config, store, room: Room::default(), encodings: (encodings, surfaces) }
+        let (mut encodings, compressed) = (Encodings::new(), Tally::default());
+        let surfaces = Surfaces::register(&mut encodings, &config.websocket.compression, &compressed)
+            .expect("the registry takes 256 encodings");
+        Self { config, store, room: Room::default(), encodings: (encodings, surfaces), compressed }
     }
 
     /// A machine over the store in memory, and the handle to publish and watch through it from the same process. `seed` is
@@ -72,7 +75,7 @@ impl Shared {
     /// The same over a store of the embedder's own. Machines that are to see each other's writes share what is behind it.
     pub fn machine_over<S: Store>(&self, store: S, seed: u64) -> (WatchServer<S>, Handle) {
         let (handle, queue) = Handle::new();
-        let core = Core::new(self.config.clone(), store, self.encodings.clone(), &self.room, queue, seed);
+        let core = Core::new(self, store, queue, seed);
         (WatchServer { connections: Vec::new(), count: 0, core }, handle)
     }
 }

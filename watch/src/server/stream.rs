@@ -5,7 +5,7 @@
 
 use keepwatch_protocol::http1::{BodyTx, Exchange, ResponseHead, StatusCode};
 use keepwatch_protocol::long_poll::{self, Outcome};
-use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink};
+use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink, websocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub(super) struct Stream {
 pub(super) struct Feed {
     pub(super) watcher: WatcherId,
     pub(super) look: Look,
+    /// It began behind a revision, and was not told yet that it is up to date.
+    catching_up: bool,
     initial: Option<Box<Initial>>,
 }
 
@@ -72,8 +74,9 @@ impl Feed {
         let (at, mut initial, notice) = match watch.since {
             None => (core.view.log().head(), watch.initial, Some(Notice::Bookmark(current))),
             Some(since) => match core.view.log().position_after(since) {
-                // It has the state already.
-                Ok(at) => (at, false, None),
+                // It has the state already. What it has not seen is told first; then, that this was all.
+                Ok(at) if at < core.view.log().head() => (at, false, None),
+                Ok(at) => (at, false, Some(Notice::Bookmark(current))),
                 // The state is said anew, after word that it is not the old one.
                 Err(_) if watch.initial => (core.view.log().head(), true, Some(Notice::Restated(current))),
                 Err(error) => return Err(NoWatch::Revision(error)),
@@ -89,14 +92,22 @@ impl Feed {
             };
             Box::new(Initial { prefix, only, at: current, after: None })
         });
-        Ok((Self { watcher, look, initial }, notice))
+        let catching_up = notice.is_none() && initial.is_none();
+        Ok((Self { watcher, look, catching_up, initial }, notice))
     }
 
-    /// The next piece of the state that is said first, if there is more of it.
-    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
+    /// The next piece of the state that is said first, if there is more of it. The machine is that of a connection whose
+    /// messages are to be compressed.
+    pub(super) fn next_initial<S>(
+        &mut self,
+        core: &mut Core<S>,
+        mut machine: Option<&mut websocket::Connection>,
+    ) -> Option<Outgoing> {
         const PIECE: usize = 16 << 10;
         let initial = self.initial.as_mut()?;
         let mut piece = Vec::new();
+        // Of keys and values, however little comes of them.
+        let mut bytes = 0;
         let mut done = true;
         match core.view.list(&initial.prefix, initial.after.as_deref(), initial.at) {
             Ok(list) => {
@@ -104,11 +115,15 @@ impl Feed {
                     if initial.only && change.key.as_str() != &*initial.prefix {
                         break;
                     }
-                    if piece.len() >= PIECE {
+                    if piece.len().max(bytes) >= PIECE {
                         done = false;
                         break;
                     }
-                    self.look.put_initial(change, &mut piece);
+                    match &mut machine {
+                        Some(machine) => self.look.send_initial(change, machine, &mut piece),
+                        None => self.look.put_initial(change, &mut piece),
+                    }
+                    bytes += change.bytes();
                     initial.after = Some(change.key.clone());
                 }
             }
@@ -141,6 +156,18 @@ impl Feed {
         self.initial.is_none() && behind.is_some_and(|at| at < core.view.log().floor())
     }
 
+    /// Whether it has caught up, and is to be told so.
+    pub(super) fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
+        self.catching_up && self.is_synced(core)
+    }
+
+    /// The bookmark that is due, with the heartbeat or as it has caught up.
+    pub(super) fn bookmark<S>(&mut self, core: &Core<S>, heartbeat: bool) -> Option<Notice> {
+        let due = (heartbeat || self.catching_up) && self.is_synced(core);
+        self.catching_up &= !due;
+        due.then(|| Notice::Bookmark(core.view.revision()))
+    }
+
     /// Whether it has seen everything that concerns it.
     pub(super) fn is_synced<S>(&self, core: &Core<S>) -> bool {
         let behind = core.index.get(self.watcher).and_then(|watcher| watcher.behind);
@@ -155,11 +182,15 @@ fn register<S>(core: &mut Core<S>, owner: Owner, filter: Filter, at: Position) -
 
 impl Stream {
     pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
-        self.feed.next_initial(core)
+        self.feed.next_initial(core, None)
     }
 
     pub(super) fn plan<S>(&self, core: &mut Core<S>) -> Planned {
         self.feed.plan(core)
+    }
+
+    pub(super) fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
+        self.feed.has_caught_up(core)
     }
 
     pub(super) fn look(&self) -> Look {
@@ -285,7 +316,7 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) -> After {
-        let Activity::Stream(Stream { feed, .. }) = &self.activity else { return After::Paused };
+        let Activity::Stream(Stream { feed, .. }) = &mut self.activity else { return After::Paused };
         let heartbeat = self.heartbeat <= now.instant;
         if heartbeat {
             self.heartbeat = now.instant + core.config.heartbeat;
@@ -296,8 +327,8 @@ impl Connection {
         } else if feed.is_compacted(core) {
             core.metrics.compacted.inc();
             Notice::Compacted(core.view.revision())
-        } else if heartbeat && feed.is_synced(core) {
-            Notice::Bookmark(core.view.revision())
+        } else if let Some(bookmark) = feed.bookmark(core, heartbeat) {
+            bookmark
         } else {
             return After::Paused;
         };

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
-    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode,
+    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode, RecvError,
 };
 use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
 use serde_json::{Map, Value};
@@ -74,12 +74,19 @@ impl Socket {
         !self.feeds.is_empty()
     }
 
+    /// Whether a watch has caught up, and is to be told so.
+    pub(super) fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
+        self.feeds.iter().any(|feed| feed.has_caught_up(core))
+    }
+
     pub(super) fn has_parked(&self) -> bool {
         self.parked.is_some()
     }
 
-    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
-        self.feeds.iter_mut().find_map(|feed| feed.next_initial(core))
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>, machine: &mut Machine) -> Option<Outgoing> {
+        // With context takeover the order in which messages are compressed is that of the wire, and others may overtake these.
+        let mut machine = shared_window_bits(machine).map(|_| machine);
+        self.feeds.iter_mut().find_map(|feed| feed.next_initial(core, machine.as_deref_mut()))
     }
 
     pub(super) fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
@@ -151,8 +158,11 @@ impl Connection {
                     self.stop(core);
                     return After::Finish;
                 }
-                Err(_) => {
-                    core.metrics.messages_malformed.inc();
+                Err(error) => {
+                    match error {
+                        RecvError::NoMemory => core.metrics.compression_exhausted.inc(),
+                        _ => core.metrics.messages_malformed.inc(),
+                    };
                     self.stop(core);
                     return After::Finish;
                 }
@@ -210,7 +220,8 @@ impl Connection {
                 match Feed::begin(core, slot, &watch, look) {
                     Ok((feed, notice)) => {
                         look.put_notice(Notice::Watching(core.view.revision()), &mut frames);
-                        if let Some(notice @ Notice::Restated(_)) = notice {
+                        // Of a watch that begins now, this has said all.
+                        if let Some(notice) = notice.filter(|_| watch.since.is_some()) {
                             look.put_notice(notice, &mut frames);
                         }
                         if !socket.has_watches() {
@@ -299,7 +310,10 @@ impl Connection {
         else {
             return;
         };
-        let look = Look::Messages { watch: None };
+        let look = match shared_window_bits(machine) {
+            Some(window_bits) => Look::Compressed { window_bits },
+            None => Look::Messages { watch: None },
+        };
         let mut frames = Vec::new();
         match Feed::begin(core, slot, &watch, look) {
             Ok((feed, notice)) => {
@@ -346,16 +360,16 @@ impl Connection {
         let revision = core.view.revision();
         let mut frames = Vec::new();
         let mut close = false;
-        socket.feeds.retain(|feed| {
+        socket.feeds.retain_mut(|feed| {
             if feed.is_compacted(core) {
                 feed.look.put_notice(Notice::Compacted(revision), &mut frames);
                 core.metrics.compacted.inc();
                 core.index.remove(feed.watcher);
-                close |= feed.look == Look::Messages { watch: None };
+                close |= feed.look.is_only_watch();
                 return false;
             }
-            if heartbeat && feed.is_synced(core) {
-                feed.look.put_notice(Notice::Bookmark(revision), &mut frames);
+            if let Some(bookmark) = feed.bookmark(core, heartbeat) {
+                feed.look.put_notice(bookmark, &mut frames);
             }
             true
         });
@@ -368,6 +382,12 @@ impl Connection {
         }
         After::Open
     }
+}
+
+/// The window of what is compressed for many, if this connection takes it.
+fn shared_window_bits(machine: &Machine) -> Option<u8> {
+    let agreed = machine.deflate().filter(|agreed| agreed.server_no_context_takeover())?;
+    Some(agreed.server_max_window_bits())
 }
 
 /// Says what became of writes, as far as it is known.

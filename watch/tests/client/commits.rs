@@ -1,76 +1,13 @@
 //! Commits of several changes: a connection may end between two of them.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
-use std::task::Waker;
-
-use keepwatch_watch::change::{Batch, Change};
 use keepwatch_watch::client::ClientConfig;
-use keepwatch_watch::key::{Key, Position};
-use keepwatch_watch::store::{Busy, Operation, Outcome, Reply, Snapshot, Store, Ticket};
 use keepwatch_watch::{Config, LogLimits, Shared};
 
+use crate::commit_store::Commits;
 use crate::support::{ALL, START, World, only, prefix, revision, secs};
 
-/// A store that takes a put of `a=1 b=2 c` for one commit: two keys are written, and one is deleted.
-struct Commits {
-    state: BTreeMap<Key, Change>,
-    revision: u64,
-    position: Position,
-    outcomes: VecDeque<Outcome>,
-}
-
-impl Commits {
-    fn new() -> Self {
-        let (position, items) = (Position::START, Vec::new());
-        let snapshot = Snapshot { revision: revision(START), position, items };
-        let outcomes = [Outcome::Snapshot(snapshot)].into();
-        Self { state: BTreeMap::new(), revision: START, position, outcomes }
-    }
-
-    fn commit(&mut self, text: &str) {
-        self.revision += 1;
-        let mut changes = Vec::new();
-        for part in text.split(' ') {
-            let (key, value) = part.split_once('=').map_or((part, None), |(key, value)| (key, Some(value)));
-            let key = Key::new(key, 10).unwrap();
-            let before = self.state.get(&key).map(|change| change.created);
-            let change = Change {
-                key: key.clone(),
-                revision: revision(self.revision),
-                created: before.unwrap_or(revision(self.revision)),
-                value: value.map(|value| Arc::from(value.as_bytes())),
-            };
-            match value {
-                Some(_) => drop(self.state.insert(key, change.clone())),
-                None => drop(self.state.remove(&key).unwrap()),
-            }
-            changes.push(change);
-        }
-        let batch = Batch::new(self.position, changes).unwrap();
-        self.position = batch.end();
-        self.outcomes.push_back(Outcome::Batch(Arc::new(batch)));
-    }
-}
-
-impl Store for Commits {
-    fn start(&mut self, _waker: &Waker) {}
-
-    fn submit(&mut self, ticket: Ticket, operation: Operation) -> Result<(), Busy> {
-        let Operation::Put { value, .. } = operation else { return Err(Busy) };
-        self.commit(std::str::from_utf8(&value).unwrap());
-        let reply = Reply::Written { revision: revision(self.revision), created: false, changed: true };
-        self.outcomes.push_back(Outcome::Reply(ticket, reply));
-        Ok(())
-    }
-
-    fn poll(&mut self) -> Option<Outcome> {
-        self.outcomes.pop_front()
-    }
-}
-
 fn world(server: Config, config: ClientConfig) -> World<Commits> {
-    let server = Shared::new(server, revision(START)).machine_over(Commits::new(), 1);
+    let server = Shared::new(server, revision(START)).machine_over(Commits::new(revision(START)), 1);
     World::over(server, prefix(""), config)
 }
 

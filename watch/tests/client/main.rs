@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "the whole crate is a test")]
 
 mod answers;
+#[path = "../shared/commit_store.rs"]
+mod commit_store;
 mod commits;
 mod cuts;
 mod refusals;

@@ -261,3 +261,31 @@ fn a_client_that_leaves_says_so_and_where_it_was() {
         assert_eq!(out.first(), (transport == Transport::WebSocket).then_some(&0x88));
     }
 }
+
+#[test]
+#[cfg(feature = "deflate")]
+fn a_websocket_may_be_compressed() {
+    use keepwatch_protocol::websocket::deflate::DeflateConfig;
+    use keepwatch_protocol::websocket::{self, Compression};
+
+    let mut received = [0; 2];
+    for (received, compressed) in received.iter_mut().zip([false, true]) {
+        let mut config = only(Transport::WebSocket);
+        if compressed {
+            let compression = Compression::deflate(DeflateConfig::default());
+            config.websocket = websocket::Config { compression, ..websocket::Config::default() }.into();
+        }
+        let mut world = World::new(Config::default(), config);
+        world.split = 100;
+        world.run();
+        let begun = world.received;
+        for round in 0..20 {
+            world.put("key", &format!("round {round} and so on, ").repeat(100));
+            world.run();
+        }
+        world.agrees();
+        assert_eq!(world.was_told_each_change(), 20);
+        *received = world.received - begun;
+    }
+    assert!(received[1] < received[0] / 10, "{received:?}");
+}

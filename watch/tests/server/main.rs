@@ -3,6 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the whole crate is a test")]
 
+#[path = "../shared/commit_store.rs"]
+mod commit_store;
+mod commits;
+#[cfg(feature = "deflate")]
+mod compression;
 mod delivery;
 mod drain;
 mod http;

@@ -142,6 +142,7 @@ fn a_value_over_the_limit_is_413() {
 fn binary_messages_are_not_understood_and_end_the_connection() {
     let (conversation, _handle) = open(Config::default(), "?prefix=&since=100");
     let mut sim = conversation
+        .server_bytes(message(r#"{"type":"bookmark","revision":100}"#))
         .client(masked(Opcode::Binary, b"x"))
         .server_bytes(closes(1003, "messages are text: JSON"))
         .client(masked(Opcode::Close, &1003u16.to_be_bytes()))
@@ -205,6 +206,7 @@ fn a_watch_of_the_past_is_told_the_newest_revision_and_then_what_it_missed() {
         .server_bytes(message(
             r#"{"id":1,"type":"put","key":"a","revision":101,"createRevision":101,"value":""}"#,
         ))
+        .server_bytes(message(r#"{"id":1,"type":"bookmark","revision":102}"#))
         .client(says(r#"{"op":"watch","id":2,"key":"a","since":7,"initial":true}"#))
         .server_bytes(message(r#"{"id":2,"type":"watching","revision":102}"#))
         .server_bytes(message(r#"{"id":2,"type":"compacted","revision":102}"#))
@@ -212,6 +214,36 @@ fn a_watch_of_the_past_is_told_the_newest_revision_and_then_what_it_missed() {
             r#"{"id":2,"type":"put","key":"a","revision":101,"createRevision":101,"value":""}"#,
         ))
         .server_bytes(message(r#"{"id":2,"type":"bookmark","revision":102}"#))
+        .end();
+}
+
+#[test]
+fn a_watch_that_has_caught_up_says_so_once() {
+    let (conversation, handle) = open(config(|config| config.websocket.ping_interval = None), "");
+    let bookmark = |id: u64, revision: u64| {
+        message(&format!(r#"{{"id":{id},"type":"bookmark","revision":{revision}}}"#))
+    };
+    conversation
+        .with(|sim, _| {
+            put(sim, &handle, "a", "");
+        })
+        // There is nothing between; nothing of it concerns the watch; or it is there already.
+        .client(says(r#"{"op":"watch","id":1,"prefix":"","since":101}"#))
+        .server_bytes(message(r#"{"id":1,"type":"watching","revision":101}"#))
+        .server_bytes(bookmark(1, 101))
+        .client(says(r#"{"op":"watch","id":2,"prefix":"b","since":100}"#))
+        .server_bytes(message(r#"{"id":2,"type":"watching","revision":101}"#))
+        .server_bytes(bookmark(2, 101))
+        .client(says(r#"{"op":"watch","id":3,"prefix":"b"}"#))
+        .server_bytes(message(r#"{"id":3,"type":"watching","revision":101}"#))
+        .with(|sim, _| {
+            put(sim, &handle, "c", "");
+        })
+        .server_bytes(message(
+            r#"{"id":1,"type":"put","key":"c","revision":102,"createRevision":102,"value":""}"#,
+        ))
+        .wait_secs(26)
+        .server_bytes([bookmark(1, 102), bookmark(2, 102), bookmark(3, 102)].concat())
         .end();
 }
 

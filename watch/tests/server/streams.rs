@@ -80,6 +80,7 @@ fn the_last_event_id_wins_over_since_and_may_be_odd() {
         .client(with_id("101"))
         .server(stream_head(EVENTS))
         .server(chunk(&format!("id: 102\nevent: put\ndata: {}\n\n", event("a", 102, 101, "2"))))
+        .server(chunk("id: 102\n\n"))
         .speaker("odd")
         .client(with_id("-1") + &with_id("1e3") + &with_id("99999999999999999999"))
         .server("HTTP/1.1 400 Bad Request\r\n*\r\n*\r\n*\r\n\r\n{\"error\":\"since and Last-Event-ID are a revision\"}\n")
@@ -90,6 +91,7 @@ fn the_last_event_id_wins_over_since_and_may_be_odd() {
         .server(stream_head(EVENTS))
         .server(chunk(&format!("id: 101\nevent: put\ndata: {}\n\n", event("a", 101, 101, "1"))))
         .server(chunk(&format!("id: 102\nevent: put\ndata: {}\n\n", event("a", 102, 101, "2"))))
+        .server(chunk("id: 102\n\n"))
         .end();
 }
 
@@ -130,7 +132,33 @@ fn the_state_comes_first_where_it_is_asked_for() {
         .client(watch(LINES, "prefix=&initial=true&since=101"))
         .server(stream_head(LINES))
         .server(chunk(&(event("ab", 102, 102, "2") + "\n")))
+        .server(chunk("{\"type\":\"bookmark\",\"revision\":102}\n"))
         .end();
+}
+
+#[test]
+fn a_stream_that_has_caught_up_says_so_once_however_little_is_read() {
+    for window in [1, 30, 4096] {
+        let (server, handle) = server(Config::default());
+        let mut sim = Sim::new(server);
+        for key in ["a", "b", "a"] {
+            put(&mut sim, &handle, key, key.repeat(200));
+        }
+        let told = |query: &str, sim: &mut Sim<_>| {
+            let client = sim.connect();
+            client.window(window);
+            client.send(watch(LINES, query));
+            sim.run().unwrap();
+            let text = String::from_utf8(client.receive()).unwrap();
+            (text.matches("\"put\"").count(), text.matches("\"bookmark\",\"revision\":102").count())
+        };
+        // The last put changed nothing.
+        for (query, puts) in
+            [("prefix=&since=100", 2), ("key=a&since=100", 1), ("key=a&since=101", 0), ("key=a&since=102", 0)]
+        {
+            assert_eq!(told(query, &mut sim), (puts, 1), "{query}");
+        }
+    }
 }
 
 #[test]

@@ -146,6 +146,20 @@ impl Compressor {
         self.inside = !matches!(flush, DeflateFlush::SyncFlush) || given == to.len();
         Progress { taken, given }
     }
+
+    /// Appends a whole message as it is sent: without its [`TAIL`]. It passes through `buffer`.
+    pub(super) fn compress_message(&mut self, message: &[u8], buffer: &mut [u8], to: &mut Vec<u8>) {
+        let mut rest = message;
+        loop {
+            let Progress { taken, given } = self.compress(rest, buffer, true);
+            rest = rest.get(taken..).unwrap_or_default();
+            to.extend_from_slice(buffer.get(..given).unwrap_or_default());
+            if given < buffer.len() {
+                break;
+            }
+        }
+        to.truncate(to.len().saturating_sub(TAIL.len()));
+    }
 }
 
 impl Kept for Compressor {

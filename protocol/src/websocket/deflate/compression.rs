@@ -5,6 +5,8 @@ use alloc::sync::Arc;
 use core::fmt;
 
 use super::super::Role;
+#[cfg(feature = "deflate")]
+use super::framer::Framer;
 use super::offer::{Parameters, RefusedExtension, Terms};
 use super::{Pool, Reservation};
 
@@ -78,6 +80,13 @@ impl Compression {
     pub fn offer(&self) -> Option<Offer> {
         let (terms, reservation) = self.pool.as_ref()?.reserve_takeover();
         Some(Offer { field: terms.offer(), terms, reservation })
+    }
+
+    /// For a server that keeps what many connections are sent, and makes it again: frames messages with these settings for a
+    /// window of so many bits, 9 to 15; what is beyond becomes the nearest. `None` if compression is off.
+    #[cfg(feature = "deflate")]
+    pub fn framer(&self, window_bits: u8) -> Option<Framer> {
+        self.pool.as_ref().map(|pool| Framer::new(window_bits, pool.config()))
     }
 
     #[cfg(feature = "deflate")]

@@ -52,6 +52,8 @@
 #[cfg(feature = "deflate")]
 mod codec;
 mod compression;
+#[cfg(feature = "deflate")]
+mod framer;
 #[cfg(not(feature = "deflate"))]
 mod off;
 mod offer;
@@ -65,6 +67,8 @@ mod send;
 #[cfg(feature = "deflate")]
 pub use compression::DeflateConfig;
 pub use compression::{Agreed, Compression, Offer};
+#[cfg(feature = "deflate")]
+pub use framer::Framer;
 pub use offer::{Parameters, RefusedExtension, Terms};
 
 #[cfg(not(feature = "deflate"))]

@@ -6,7 +6,7 @@ use super::super::connection::Connection;
 use super::super::frame::{FrameHead, Opcode};
 use super::super::{MessageKind, mask};
 use super::codec::{Compressor, Progress, TAIL};
-use super::pool::{BUFFER_BYTES, Buffer, Memory, Pooled};
+use super::pool::{Buffer, Memory, Pooled};
 use crate::output::Sink;
 
 /// What a part of a message is compressed into where the budget has no buffer left: a message that has begun must go on.
@@ -77,28 +77,23 @@ impl Connection {
         }
     }
 
-    /// The window for a message of this length that is shared: none if it is not to be compressed, or depends on those before.
-    pub(in super::super) fn shared_window_bits(&self, len: usize) -> Option<u8> {
-        let (parameters, pool) = self.deflate.zip(self.config.compression.pool())?;
-        let compresses = !parameters.takeover(self.role) && len > 0 && len >= pool.config().threshold(false);
-        compresses.then_some(parameters.window_bits(self.role))
+    /// The window for messages that are shared: none if they are not compressed, or depend on those before.
+    pub(in super::super) fn shared_window_bits(&self) -> Option<u8> {
+        let parameters = self.deflate?;
+        (!parameters.takeover(self.role)).then_some(parameters.window_bits(self.role))
     }
 
-    /// A message for all connections with such a window; `None` if there is no memory.
+    /// A message of at least the threshold for all connections with such a window; `None` if it is shorter, or there is no
+    /// memory.
     pub(in super::super) fn compress_shared(&self, window_bits: u8, payload: &[u8]) -> Option<Vec<u8>> {
         let pool = self.config.compression.pool()?;
+        if payload.is_empty() || payload.len() < pool.config().threshold(false) {
+            return None;
+        }
         let mut compressor: Pooled<Compressor> = pool.take(window_bits, Memory::OnDemand)?;
         let mut buffer: Pooled<Buffer> = pool.take((), Memory::OnDemand)?;
-        let (mut rest, mut compressed) = (payload, Vec::new());
-        loop {
-            let Progress { taken, given } = compressor.item()?.compress(rest, buffer.free(), true);
-            rest = rest.get(taken..).unwrap_or_default();
-            compressed.extend_from_slice(buffer.free().get(..given).unwrap_or_default());
-            if given < BUFFER_BYTES {
-                break;
-            }
-        }
-        compressed.truncate(compressed.len().saturating_sub(TAIL.len()));
+        let mut compressed = Vec::new();
+        compressor.item()?.compress_message(payload, buffer.free(), &mut compressed);
         Some(compressed)
     }
 

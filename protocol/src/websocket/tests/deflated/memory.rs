@@ -13,7 +13,7 @@ fn budget(budget: usize) -> Compression {
 #[test]
 fn all_of_it_goes_from_thread_to_thread() {
     fn shared<T: Send + Sync>() {}
-    shared::<(Compression, Config, Connection, Prepared, Event<'_>)>();
+    shared::<(Compression, Config, Connection, Prepared, Framer, Event<'_>)>();
 }
 
 #[test]

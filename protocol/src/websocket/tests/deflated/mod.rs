@@ -7,7 +7,7 @@ mod talking;
 
 use zlib_rs::{Deflate, DeflateFlush};
 
-use super::super::deflate::{DeflateConfig, Terms};
+use super::super::deflate::{DeflateConfig, Framer, Terms};
 use super::super::{Compression, Message, Prepared, SendError};
 use super::*;
 

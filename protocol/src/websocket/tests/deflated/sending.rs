@@ -251,3 +251,33 @@ fn prepared_messages_that_are_short_or_would_grow_are_shared_as_they_are() {
         assert!(Arc::ptr_eq(&frame, prepared.uncompressed()));
     }
 }
+
+#[test]
+fn a_framer_gives_the_same_bytes_again_whatever_came_between() {
+    let words = "to and fro, and from there to here; ".repeat(1000);
+    let far = [noise(600), noise(600)].concat();
+    let messages: [&[u8]; 5] =
+        [b"", &words.as_bytes()[..511], &words.as_bytes()[..512], &far, words.as_bytes()];
+    for bits in 9..=15 {
+        let deflate = DeflateConfig { threshold: 512, ..without_takeover() };
+        // No budget: what it makes does not depend on that.
+        let compression = Compression::deflate(DeflateConfig { budget: 0, ..deflate });
+        let mut framer = compression.framer(bits).unwrap();
+        let mut frame = |payload: &&[u8]| {
+            let mut out = b"before".to_vec();
+            let compressed = framer.put(Message::Binary(payload), &mut out);
+            let said = out.split_off(6);
+            assert_eq!(frames(Role::Server, &said)[0].0, compressed);
+            assert_eq!(heard(Role::Server, deflate, &said), [Item::Binary(payload.to_vec())]);
+            (compressed, said)
+        };
+        let first: Vec<_> = messages.iter().map(&mut frame).collect();
+        let compressed: Vec<_> = first.iter().map(|(compressed, _)| *compressed).collect();
+        // What repeats is found where the window reaches back to it.
+        assert_eq!(compressed, [false, false, true, bits > 9, true]);
+        let again: Vec<_> = messages.iter().rev().map(&mut frame).collect();
+        assert!(again.iter().rev().eq(&first));
+        assert!(framer.memory() < 512 << 10 && compression.memory() == 0);
+    }
+    assert!(Compression::OFF.framer(15).is_none());
+}
