@@ -1,5 +1,7 @@
 //! Compressed messages: what is agreed to, what is shared, and what is refused.
 
+use std::fmt::Write as _;
+
 use keepwatch_protocol::websocket::deflate::{DeflateConfig, Terms};
 use keepwatch_protocol::websocket::{
     Assembler, Compression, Config as WebSocketConfig, Connection, Event, Message, Role, frame,
@@ -94,12 +96,11 @@ impl Peer {
 
 /// Text like that of programs, so long.
 fn words(length: usize, seed: u64) -> String {
-    let mut text = String::new();
-    let mut state = seed;
+    let (mut text, mut state) = (String::new(), seed);
     while text.len() < length {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let (id, load) = (state >> 40, state >> 57);
-        text += &format!("{{name: worker-{id}, state: running, load: {load}, zone: eu-central-1}}, ");
+        write!(text, "{{name: worker-{id}, state: running, load: {load}, zone: eu-central-1}}, ").unwrap();
     }
     text.truncate(length);
     text
