@@ -7,7 +7,7 @@ use keepwatch_protocol::websocket::{
     Assembler, Compression, Config as WebSocketConfig, Connection, Event, Message, Role, frame,
 };
 use keepwatch_protocol::{Input, Now};
-use keepwatch_sim::{Client, Sim};
+use keepwatch_sim::{Client, Sim, Step};
 use keepwatch_watch::{Config, WatchServer};
 
 use crate::support::{
@@ -249,6 +249,29 @@ fn answers_and_the_state_are_compressed_and_watches_with_an_id_are_not() {
     let came = peer.client.receive();
     assert!(frames(&came)[..] == [(false, came.len() - 4)]);
     assert!(peer.understand(&came)[0].starts_with(r#"{"id":2,"type":"put","key":"00","revision":141,"#));
+}
+
+#[test]
+fn answers_that_are_small_when_they_are_compressed_do_not_keep_others_waiting() {
+    let (server, handle) = server(Config::default());
+    let mut sim = Sim::new(server);
+    put(&mut sim, &handle, "a", "x".repeat(1 << 19));
+    let mut peer = Peer::connect(&mut sim, "/v1/watch", Terms::default());
+    for id in 0..20 {
+        peer.say(&format!(r#"{{"op":"list","id":{id}}}"#));
+    }
+    let other = sim.connect();
+    other.send(request("GET", "/healthz", ""));
+    let answers = peer.hear(&mut sim);
+    // Who came last is answered before the last of them is.
+    let is_write =
+        |step: &Step, of: &Client| matches!(step, Step::Write { client, .. } if *client == of.number());
+    let steps = sim.trace().steps();
+    let first = steps.iter().position(|step| is_write(step, &other)).unwrap();
+    assert!(steps[first..].iter().filter(|step| is_write(step, &peer.client)).count() > 10);
+    assert!(
+        answers.last().unwrap().starts_with(r#"{"id":19,"type":"result","revision":101,"items":[{"key":"a""#)
+    );
 }
 
 #[test]
