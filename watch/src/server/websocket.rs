@@ -79,7 +79,7 @@ impl Socket {
             assembler: Assembler::new(limit),
             writes: 0,
             parked: None,
-            said: 0,
+            work: 0,
         }
     }
 
