@@ -252,13 +252,19 @@ fn answers_and_the_state_are_compressed_and_watches_with_an_id_are_not() {
 }
 
 #[test]
-fn answers_that_are_small_when_they_are_compressed_do_not_keep_others_waiting() {
+fn what_is_small_only_on_the_wire_does_not_keep_others_waiting() {
+    // Large answers, and large messages.
+    small_on_the_wire(|id| format!(r#"{{"op":"list","id":{id}}}"#));
+    small_on_the_wire(|id| format!(r#"{{"op":"cancel","id":{id}{}}}"#, " ".repeat(1 << 19)));
+}
+
+fn small_on_the_wire(message: impl Fn(u64) -> String) {
     let (server, handle) = server(Config::default());
     let mut sim = Sim::new(server);
     put(&mut sim, &handle, "a", "x".repeat(1 << 19));
     let mut peer = Peer::connect(&mut sim, "/v1/watch", Terms::default());
     for id in 0..20 {
-        peer.say(&format!(r#"{{"op":"list","id":{id}}}"#));
+        peer.say(&message(id));
     }
     let other = sim.connect();
     other.send(request("GET", "/healthz", ""));
@@ -269,9 +275,7 @@ fn answers_that_are_small_when_they_are_compressed_do_not_keep_others_waiting() 
     let steps = sim.trace().steps();
     let first = steps.iter().position(|step| is_write(step, &other)).unwrap();
     assert!(steps[first..].iter().filter(|step| is_write(step, &peer.client)).count() > 10);
-    assert!(
-        answers.last().unwrap().starts_with(r#"{"id":19,"type":"result","revision":101,"items":[{"key":"a""#)
-    );
+    assert!(answers.last().unwrap().starts_with(r#"{"id":19,"type":"#));
 }
 
 #[test]
