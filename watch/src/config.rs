@@ -45,7 +45,7 @@ pub struct Config {
     pub store: StoreLimits,
     /// The limits and times of HTTP. Its `body_bytes` is [`Config::value_bytes`], whatever it says.
     pub http: http1::Config,
-    /// The limits and times of WebSocket. Its default has [compression](Config::compression) with the feature `deflate`.
+    /// The limits and times of WebSocket. With the feature `deflate`, messages are compressed by default.
     pub websocket: websocket::Config,
 }
 

@@ -54,7 +54,8 @@
 //!
 //! # Features
 //!
-//! `command-line`: the arguments that the binaries share.
+//! `deflate`, on by default: WebSocket messages are compressed for clients that offer it (permessage-deflate), unless
+//! [`Config::websocket`] says otherwise. `command-line`: the arguments that the binaries share.
 #![forbid(unsafe_code)]
 
 pub mod change;

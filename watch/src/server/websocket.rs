@@ -31,6 +31,9 @@ pub(super) struct Socket {
     writes: usize,
     /// A message that waits for the end of what is being sent; behind it none is taken.
     parked: Option<u64>,
+    /// Bytes of messages in this turn, as they are when they are not compressed: all that came, and values and lists that were
+    /// said.
+    work: usize,
 }
 
 /// What a message asks for.
@@ -64,10 +67,20 @@ impl<T: Into<String>> From<T> for Wrong {
 /// The close code of a watch that came from the URL, when its revision is compacted.
 const COMPACTED: u16 = 4410;
 
+/// How much of messages is understood and said in one turn, about.
+const WORK_AT_ONCE: usize = 64 << 10;
+
 impl Socket {
     pub(super) fn new<S>(core: &Core<S>) -> Self {
         let limit = usize::try_from(core.config.websocket.message_bytes).unwrap_or(usize::MAX);
-        Self { feeds: Vec::new(), next: 0, assembler: Assembler::new(limit), writes: 0, parked: None }
+        Self {
+            feeds: Vec::new(),
+            next: 0,
+            assembler: Assembler::new(limit),
+            writes: 0,
+            parked: None,
+            work: 0,
+        }
     }
 
     pub(super) fn has_watches(&self) -> bool {
@@ -129,6 +142,7 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) -> After {
+        let slot = self.slot();
         loop {
             let (Protocol::WebSocket(machine), Activity::Socket(socket)) =
                 (&mut self.protocol, &mut self.activity)
@@ -139,6 +153,12 @@ impl Connection {
                 return After::Open;
             }
             if socket.writes >= core.config.writes || socket.parked.is_some() {
+                return After::Paused;
+            }
+            // However little was on the wire of it, it took its time: now others have theirs.
+            if socket.work >= WORK_AT_ONCE {
+                socket.work = 0;
+                core.ready.push(slot);
                 return After::Paused;
             }
             // Behind a Close nothing can be said: the answers that are owed come first. (If this is no head of a frame, they
@@ -169,7 +189,10 @@ impl Connection {
                 Ok(Event::Data { kind, bytes, first, last }) => {
                     match socket.assembler.push(kind, &bytes, first, last) {
                         Ok(None) => continue,
-                        Ok(Some(Message::Text(text))) => parse(text, &core.config),
+                        Ok(Some(Message::Text(text))) => {
+                            socket.work += text.len();
+                            parse(text, &core.config)
+                        }
                         Ok(Some(Message::Binary(_))) | Err(_) => {
                             let code = CloseCode::UNSUPPORTED_DATA;
                             let _closing = machine.close(code, "messages are text: JSON", out, now);
@@ -272,6 +295,7 @@ impl Connection {
                     Some(change) => {
                         let mut message = result(id);
                         put_item_members(change, &mut message);
+                        socket.work += message.len();
                         say(machine, &message, out);
                     }
                     None => {
@@ -286,7 +310,10 @@ impl Connection {
                 let at = from.as_ref().map_or(core.view.revision(), |from| from.at);
                 let after = from.as_ref().map(|from| from.after.as_str());
                 match list(core, &prefix, after, at, limit, result(id)) {
-                    Ok(message) => say(machine, &message, out),
+                    Ok(message) => {
+                        socket.work += message.len();
+                        say(machine, &message, out);
+                    }
                     Err(why) => {
                         let refused = Refused { id: Some(id), status: 410, why };
                         say_error(machine, &refused, Some(core.view.revision()), out);

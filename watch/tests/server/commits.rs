@@ -14,7 +14,7 @@ fn event_source(text: &str, mut last_id: String) -> (Vec<Value>, String) {
     for event in whole.split("\n\n").filter(|event| !event.is_empty()) {
         for line in event.lines() {
             match line.split_once(": ") {
-                Some(("id", id)) => last_id = id.to_owned(),
+                Some(("id", id)) => id.clone_into(&mut last_id),
                 Some(("data", data)) => events.push(serde_json::from_str(data).unwrap()),
                 Some(("event", _)) => {}
                 _ => unreachable!("{line}"),

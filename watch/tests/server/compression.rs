@@ -1,11 +1,13 @@
 //! Compressed messages: what is agreed to, what is shared, and what is refused.
 
+use std::fmt::Write as _;
+
 use keepwatch_protocol::websocket::deflate::{DeflateConfig, Terms};
 use keepwatch_protocol::websocket::{
     Assembler, Compression, Config as WebSocketConfig, Connection, Event, Message, Role, frame,
 };
 use keepwatch_protocol::{Input, Now};
-use keepwatch_sim::{Client, Sim};
+use keepwatch_sim::{Client, Sim, Step};
 use keepwatch_watch::{Config, WatchServer};
 
 use crate::support::{
@@ -94,12 +96,11 @@ impl Peer {
 
 /// Text like that of programs, so long.
 fn words(length: usize, seed: u64) -> String {
-    let mut text = String::new();
-    let mut state = seed;
+    let (mut text, mut state) = (String::new(), seed);
     while text.len() < length {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let (id, load) = (state >> 40, state >> 57);
-        text += &format!("{{name: worker-{id}, state: running, load: {load}, zone: eu-central-1}}, ");
+        write!(text, "{{name: worker-{id}, state: running, load: {load}, zone: eu-central-1}}, ").unwrap();
     }
     text.truncate(length);
     text
@@ -248,6 +249,33 @@ fn answers_and_the_state_are_compressed_and_watches_with_an_id_are_not() {
     let came = peer.client.receive();
     assert!(frames(&came)[..] == [(false, came.len() - 4)]);
     assert!(peer.understand(&came)[0].starts_with(r#"{"id":2,"type":"put","key":"00","revision":141,"#));
+}
+
+#[test]
+fn what_is_small_only_on_the_wire_does_not_keep_others_waiting() {
+    // Large answers, and large messages.
+    small_on_the_wire(|id| format!(r#"{{"op":"list","id":{id}}}"#));
+    small_on_the_wire(|id| format!(r#"{{"op":"cancel","id":{id}{}}}"#, " ".repeat(1 << 19)));
+}
+
+fn small_on_the_wire(message: impl Fn(u64) -> String) {
+    let (server, handle) = server(Config::default());
+    let mut sim = Sim::new(server);
+    put(&mut sim, &handle, "a", "x".repeat(1 << 19));
+    let mut peer = Peer::connect(&mut sim, "/v1/watch", Terms::default());
+    for id in 0..20 {
+        peer.say(&message(id));
+    }
+    let other = sim.connect();
+    other.send(request("GET", "/healthz", ""));
+    let answers = peer.hear(&mut sim);
+    // Who came last is answered before the last of them is.
+    let is_write =
+        |step: &Step, of: &Client| matches!(step, Step::Write { client, .. } if *client == of.number());
+    let steps = sim.trace().steps();
+    let first = steps.iter().position(|step| is_write(step, &other)).unwrap();
+    assert!(steps[first..].iter().filter(|step| is_write(step, &peer.client)).count() > 10);
+    assert!(answers.last().unwrap().starts_with(r#"{"id":19,"type":"#));
 }
 
 #[test]
