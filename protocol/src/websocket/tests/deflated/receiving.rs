@@ -276,6 +276,27 @@ fn row_bomb_the_limit_counts_inflated_bytes() {
 }
 
 #[test]
+fn row_bomb_holds_an_inflater_and_a_buffer() {
+    let compression = Compression::deflate(without_takeover());
+    let config = Config { message_bytes: 8 << 20, ..Config::default() };
+    let mut connection = deflating_with(Role::Server, compression.clone(), config);
+    let bomb = Peer::new().message(&vec![0; 16 << 20]);
+    let mut buffer = deflated(Role::Server, FIN, Opcode::Binary, &bomb);
+    assert!(buffer.len() < 20_000);
+    let (mut input, mut given) = (Input::new(&mut buffer), 0);
+    let error = loop {
+        match connection.recv(&mut input, &mut Vec::new(), Now::default()) {
+            Ok(Event::Data { bytes, .. }) => given += bytes.len(),
+            Ok(event) => panic!("{event:?}"),
+            Err(error) => break error,
+        }
+        assert!(compression.memory() <= 64 << 10);
+    };
+    assert_eq!((error, given), (RecvError::MessageTooLarge, 8 << 20));
+    assert_eq!(compression.used(), 0);
+}
+
+#[test]
 fn row_bomb_incompressible_messages_of_the_limit_s_length_fit() {
     let config = Config { message_bytes: 70_000, ..Config::default() };
     let mut caller = Caller::new(deflating_with(Role::Server, Compression::deflate(eager()), config));
