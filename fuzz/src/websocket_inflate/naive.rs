@@ -1,4 +1,6 @@
-//! The plainest inflater (RFC 1951): bit by bit, each code looked for among all, into one buffer.
+//! The plainest inflater (RFC 1951): bit by bit, into one buffer.
+
+use std::cmp::Ordering;
 
 /// Why a message is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +90,7 @@ pub(super) fn message(payload: &[u8], limit: usize) -> Result<Vec<u8>, Refused> 
         match stream.bits(2)? {
             0 => {
                 stream.at = stream.at.next_multiple_of(8);
-                if stream.at == payload.len() * 8 && !last {
+                if stream.at == payload.len() * 8 {
                     return Ok(stream.out);
                 }
                 stream.stored()?;
@@ -205,44 +207,43 @@ impl Stream<'_> {
     }
 
     fn symbol(&mut self, code: &Code) -> Result<usize, Refused> {
-        let (mut bits, mut count) = (0, 0);
-        while count < 15 {
+        let mut bits = 0;
+        for (first, symbols) in &code.0 {
             bits = bits << 1 | self.bits(1)?;
-            count += 1;
-            if let Some(symbol) = code.0.iter().position(|known| *known == (bits, count)) {
-                return Ok(symbol);
+            if let Some(symbol) = bits.checked_sub(*first).and_then(|place| symbols.get(place)) {
+                return Ok(*symbol);
             }
         }
         Err(Malformed)
     }
 }
 
-/// The bits of each symbol, and how many they are: none for one that does not occur.
-struct Code(Vec<(usize, u8)>);
+/// For each number of bits, from one on: the first that are a symbol's, and all symbols that have so many, in order.
+struct Code(Vec<(usize, Vec<usize>)>);
 
 impl Code {
     fn new(lengths: &[u8]) -> Self {
-        let mut code = vec![(0, 0); lengths.len()];
         let mut next = 0;
-        for length in 1..=15 {
-            next <<= 1;
-            for (symbol, _) in lengths.iter().enumerate().filter(|(_, other)| **other == length) {
-                code[symbol] = (next, length);
-                next += 1;
-            }
-        }
-        Self(code)
+        let of_length = |length| {
+            let symbols: Vec<usize> =
+                (0..lengths.len()).filter(|symbol| lengths[*symbol] == length).collect();
+            let first = next;
+            next = (next + symbols.len()) << 1;
+            (first, symbols)
+        };
+        Self((1..=15).map(of_length).collect())
     }
 
     /// Whether every sequence of bits is the beginning of one symbol's, and of no other's.
     fn check(&self, may_be_single: bool) -> Result<(), Refused> {
-        let used: Vec<u8> = self.0.iter().map(|(_, count)| *count).filter(|count| *count > 0).collect();
-        let taken: u32 = used.iter().map(|count| 1 << (15 - count)).sum();
+        let used: Vec<usize> = self.0.iter().map(|(_, symbols)| symbols.len()).collect();
+        let taken: usize = used.iter().zip(1..).map(|(count, length)| count << (15 - length)).sum();
+        let single = used.iter().sum::<usize>() == used[0] && used[0] <= 1;
         match taken.cmp(&(1 << 15)) {
-            std::cmp::Ordering::Equal => Ok(()),
-            std::cmp::Ordering::Greater => Err(Malformed),
-            std::cmp::Ordering::Less if may_be_single && matches!(used[..], [] | [1]) => Ok(()),
-            std::cmp::Ordering::Less => Err(IncompleteCode),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(Malformed),
+            Ordering::Less if may_be_single && single => Ok(()),
+            Ordering::Less => Err(IncompleteCode),
         }
     }
 }

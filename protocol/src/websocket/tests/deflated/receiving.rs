@@ -87,17 +87,18 @@ fn row_deflate_stream_several_blocks_with_bfinal_and_empty_ones() {
     let final_hello: &[u8] = b"\xf3\x48\xcd\xc9\xc9\x07\x00";
     let empty_final: &[u8] = b"\x01\x00\x00\xff\xff";
     let empty: &[u8] = b"\x00\x00\x00\xff\xff";
-    let messages: [(&[&[u8]], &str); 5] = [
+    let messages: [(&[&[u8]], &str); 6] = [
         (&[final_hello, final_hello, b"\x00"], "HelloHello"),
         (&[empty_final, empty, final_hello, empty_final, b"\x00"], "Hello"),
         (&[final_hello, HELLO], "HelloHello"),
         (&[empty, empty, HELLO, b"\x00\x00\xff\xff", b"\x00"], "Hello"),
         (&[b"\x03\x00", b"\x02\x00"], ""),
+        (&[HELLO, b"\x00\x00\xff\xff", b"\x01"], "Hello"),
     ];
     for role in BOTH {
         for (parts, text) in messages {
-            let bytes = deflated_text(role, &parts.concat());
-            assert_eq!(items(role, &bytes), [Item::Text(text.into())], "{parts:x?}");
+            let bytes = [deflated_text(role, &parts.concat()), deflated_text(role, HELLO)].concat();
+            assert_eq!(items(role, &bytes), [Item::Text(text.into()), hello().remove(0)], "{parts:x?}");
         }
     }
 }
