@@ -13,8 +13,10 @@ mod response_head;
 mod server_connection;
 mod timer_wheel;
 mod websocket_connection;
+mod websocket_deflate;
 mod websocket_frames;
 mod websocket_handshake;
+mod websocket_inflate;
 
 pub use chunked::chunked;
 pub use client_connection::client_connection;
@@ -23,8 +25,10 @@ pub use response_head::response_head;
 pub use server_connection::server_connection;
 pub use timer_wheel::timer_wheel;
 pub use websocket_connection::websocket_connection;
+pub use websocket_deflate::websocket_deflate;
 pub use websocket_frames::websocket_frames;
 pub use websocket_handshake::websocket_handshake;
+pub use websocket_inflate::websocket_inflate;
 
 /// A target: it returns, or it panics.
 pub type Target = fn(&[u8]);
@@ -38,6 +42,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("server_connection", server_connection),
     ("timer_wheel", timer_wheel),
     ("websocket_connection", websocket_connection),
+    ("websocket_deflate", websocket_deflate),
     ("websocket_frames", websocket_frames),
     ("websocket_handshake", websocket_handshake),
+    ("websocket_inflate", websocket_inflate),
 ];

@@ -15,6 +15,13 @@ pub(super) const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// it is reset.
 const MAX_WINDOW_BITS: u8 = 15;
 
+/// From this window on level 1 is what it should be, quick. It makes no codes for what it compresses, and so gains by repetitions
+/// alone, of which a smaller window has few: there it leaves twice of what level 3 leaves, and takes nearly as long.
+const WIDE_WINDOW_BITS: u8 = 12;
+
+/// The lowest level in smaller windows.
+const SMALL_WINDOW_LEVEL: u8 = 3;
+
 /// Takes the compressed bytes of one message after another.
 pub(in super::super) struct Inflater {
     stream: Inflate,
@@ -168,8 +175,9 @@ impl Kept for Compressor {
     const MOMENTARY: bool = false;
 
     fn make(window_bits: u8, config: &DeflateConfig) -> Self {
+        let least = if window_bits < WIDE_WINDOW_BITS { SMALL_WINDOW_LEVEL } else { 1 };
         let config = zlib_rs::DeflateConfig {
-            level: i32::from(config.level),
+            level: i32::from(config.level.max(least)),
             window_bits: -i32::from(window_bits), // without a header around the blocks
             mem_level: i32::from(config.memory_level),
             ..zlib_rs::DeflateConfig::default()

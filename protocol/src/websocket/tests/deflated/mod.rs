@@ -1,5 +1,6 @@
 //! Conversations with compression.
 
+mod bugs;
 mod memory;
 mod receiving;
 mod sending;

@@ -87,17 +87,18 @@ fn row_deflate_stream_several_blocks_with_bfinal_and_empty_ones() {
     let final_hello: &[u8] = b"\xf3\x48\xcd\xc9\xc9\x07\x00";
     let empty_final: &[u8] = b"\x01\x00\x00\xff\xff";
     let empty: &[u8] = b"\x00\x00\x00\xff\xff";
-    let messages: [(&[&[u8]], &str); 5] = [
+    let messages: [(&[&[u8]], &str); 6] = [
         (&[final_hello, final_hello, b"\x00"], "HelloHello"),
         (&[empty_final, empty, final_hello, empty_final, b"\x00"], "Hello"),
         (&[final_hello, HELLO], "HelloHello"),
         (&[empty, empty, HELLO, b"\x00\x00\xff\xff", b"\x00"], "Hello"),
         (&[b"\x03\x00", b"\x02\x00"], ""),
+        (&[HELLO, b"\x00\x00\xff\xff", b"\x01"], "Hello"),
     ];
     for role in BOTH {
         for (parts, text) in messages {
-            let bytes = deflated_text(role, &parts.concat());
-            assert_eq!(items(role, &bytes), [Item::Text(text.into())], "{parts:x?}");
+            let bytes = [deflated_text(role, &parts.concat()), deflated_text(role, HELLO)].concat();
+            assert_eq!(items(role, &bytes), [Item::Text(text.into()), hello().remove(0)], "{parts:x?}");
         }
     }
 }
@@ -273,6 +274,27 @@ fn row_bomb_the_limit_counts_inflated_bytes() {
         ];
         assert_eq!(refused_by(limited(role), role, &parts.concat()), RecvError::MessageTooLarge);
     }
+}
+
+#[test]
+fn row_bomb_holds_an_inflater_and_a_buffer() {
+    let compression = Compression::deflate(without_takeover());
+    let config = Config { message_bytes: 8 << 20, ..Config::default() };
+    let mut connection = deflating_with(Role::Server, compression.clone(), config);
+    let bomb = Peer::new().message(&vec![0; 16 << 20]);
+    let mut buffer = deflated(Role::Server, FIN, Opcode::Binary, &bomb);
+    assert!(buffer.len() < 20_000);
+    let (mut input, mut given) = (Input::new(&mut buffer), 0);
+    let error = loop {
+        match connection.recv(&mut input, &mut Vec::new(), Now::default()) {
+            Ok(Event::Data { bytes, .. }) => given += bytes.len(),
+            Ok(event) => panic!("{event:?}"),
+            Err(error) => break error,
+        }
+        assert!(compression.memory() <= 64 << 10);
+    };
+    assert_eq!((error, given), (RecvError::MessageTooLarge, 8 << 20));
+    assert_eq!(compression.used(), 0);
 }
 
 #[test]

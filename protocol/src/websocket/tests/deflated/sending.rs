@@ -78,6 +78,17 @@ fn row_small_messages_are_sent_as_they_are() {
 }
 
 #[test]
+fn text_without_repetitions_is_made_small_in_small_windows() {
+    let hex: Vec<u8> =
+        noise(100_000).iter().map(|byte| b"0123456789abcdef"[usize::from(byte % 16)]).collect();
+    for window in 9..12 {
+        let terms = Terms { send_window_bits: window, ..Terms::default() };
+        let said = sent(&mut deflating(Role::Server, DeflateConfig { terms, ..eager() }), &hex);
+        assert!(said.len() * 100 < hex.len() * 58, "{} bytes with {window} bits", said.len());
+    }
+}
+
+#[test]
 fn one_message_may_be_sent_uncompressed() {
     let (mut server, mut out) = (deflating(Role::Server, eager()), Vec::new());
     server.send_uncompressed(TEXT, b"secret secret", &mut out).unwrap();
@@ -105,7 +116,7 @@ fn what_would_grow_is_sent_as_it_is_if_the_context_allows_it() {
 }
 
 #[test]
-fn a_message_that_was_given_up_leaves_nothing_to_the_next() {
+fn bug_a_message_that_was_given_up_leaves_an_open_block_to_the_next() {
     for role in BOTH {
         for len in [600, 16_000, 20_000, 200_000] {
             let mut connection = deflating(role, without_takeover());
