@@ -292,6 +292,11 @@ mod tests {
     }
 
     #[test]
+    fn only_one_lf_belongs_to_a_cr_also_where_it_comes_alone() {
+        check("data: a\r\n\ndata: b\r\n\n\nid: 1\r\n\n", &[data("a"), data("b"), id("1")]);
+    }
+
+    #[test]
     fn one_byte_order_mark_at_the_start_is_dropped() {
         check("\u{feff}id: 1\n\n", &[id("1")]);
         check("\u{feff}\u{feff}id: 1\n\n", &[]);
