@@ -89,10 +89,12 @@ impl Decoder {
             self.block.clear();
         }
         while !self.given {
-            if self.behind_cr && input.bytes().first() == Some(&b'\n') {
-                input.take(1);
+            if let Some(next) = input.bytes().first().copied() {
+                if self.behind_cr && next == b'\n' {
+                    input.take(1);
+                }
+                self.behind_cr = false;
             }
-            self.behind_cr &= input.is_empty();
             let end = input.bytes().iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             let part = input.take(end.unwrap_or(usize::MAX));
             if self.line.len() + part.len() > self.limit.saturating_sub(self.block.bytes()) {
