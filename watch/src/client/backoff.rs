@@ -119,6 +119,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_asked_for_without_bound_never_overflows() {
+        let config = Backoff { asked: Duration::MAX, ..config() };
+        assert_eq!(Retry::new(1).failed(&config, Duration::MAX), Duration::MAX);
+    }
+
+    #[test]
     fn only_a_success_that_lasts_is_one() {
         let mut retry = Retry::new(1);
         let fail = |retry: &mut Retry| {
