@@ -48,7 +48,7 @@ impl Retry {
             config.first.checked_mul(times).map_or(config.most, |longest| longest.min(config.most))
         });
         self.failures = self.failures.saturating_add(1);
-        asked.min(config.asked) + self.random.up_to(longest)
+        asked.min(config.asked).saturating_add(self.random.up_to(longest))
     }
 }
 
