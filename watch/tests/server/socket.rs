@@ -7,8 +7,8 @@ use keepwatch_sim::{Conversation, Sim, every_split};
 use keepwatch_watch::{Config, Handle, WatchServer};
 
 use crate::support::{
-    UPGRADE, UPGRADED, closes, config, keeping, level, masked, message, nothing_is_left, put, request, says, server,
-    server_of_defaults, talk_in_process,
+    UPGRADE, UPGRADED, closes, config, keeping, level, masked, message, nothing_is_left, put, request, says,
+    server, server_of_defaults, talk_in_process,
 };
 
 fn open(config: Config, query: &str) -> (Conversation<WatchServer>, Handle) {
