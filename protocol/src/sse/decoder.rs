@@ -89,10 +89,12 @@ impl Decoder {
             self.block.clear();
         }
         while !self.given {
-            if self.behind_cr && input.bytes().first() == Some(&b'\n') {
-                input.take(1);
+            if let Some(next) = input.bytes().first().copied() {
+                if self.behind_cr && next == b'\n' {
+                    input.take(1);
+                }
+                self.behind_cr = false;
             }
-            self.behind_cr &= input.is_empty();
             let end = input.bytes().iter().position(|byte| matches!(byte, b'\r' | b'\n'));
             let part = input.take(end.unwrap_or(usize::MAX));
             if self.line.len() + part.len() > self.limit.saturating_sub(self.block.bytes()) {
@@ -289,6 +291,11 @@ mod tests {
         assert_eq!(decoder.decode(&mut Input::new(&mut read)), Ok(Some(data("a"))));
         let mut read = *b"\nid: 1\n\n";
         assert_eq!(decoder.decode(&mut Input::new(&mut read)), Ok(Some(id("1"))));
+    }
+
+    #[test]
+    fn only_one_lf_belongs_to_a_cr_also_where_it_comes_alone() {
+        check("data: a\r\n\ndata: b\r\n\n\nid: 1\r\n\n", &[data("a"), data("b"), id("1")]);
     }
 
     #[test]

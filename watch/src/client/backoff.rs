@@ -48,7 +48,7 @@ impl Retry {
             config.first.checked_mul(times).map_or(config.most, |longest| longest.min(config.most))
         });
         self.failures = self.failures.saturating_add(1);
-        asked.min(config.asked) + self.random.up_to(longest)
+        asked.min(config.asked).saturating_add(self.random.up_to(longest))
     }
 }
 
@@ -116,6 +116,12 @@ mod tests {
             assert_eq!(asked.failed(&config(), secs(7)), drawn + secs(7));
             assert_eq!(much.failed(&config(), Duration::MAX), drawn + secs(60));
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_without_bound_never_overflows() {
+        let config = Backoff { asked: Duration::MAX, ..config() };
+        assert_eq!(Retry::new(1).failed(&config, Duration::MAX), Duration::MAX);
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl Http {
         while !progress.is_full() {
             let before = input.consumed();
             let event = self.machine.recv(input, now);
-            if input.consumed() > before && self.due != Instant::NEVER {
+            // Between two answers nothing is due from the server: an empty line does not move the next poll.
+            if input.consumed() > before && !matches!(self.doing, Doing::Ready | Doing::Resting) {
                 self.due = now.instant + self.patience(progress);
             }
             match event {

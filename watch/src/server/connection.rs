@@ -138,11 +138,9 @@ impl Connection {
                 // A reader that is slow has not seen a ping that stands behind what it reads, and after that it has the
                 // whole time again. One that reads nothing is the driver's to give up.
                 let waits = !out.is_empty() || self.outgoing.is_some();
-                if (waits || self.ping_waited) && websocket.postpone_pong(now) {
-                    self.ping_waited = waits;
-                    return None;
-                }
-                self.ping_waited = false;
+                let postponed = (waits || self.ping_waited) && websocket.postpone_pong(now);
+                self.ping_waited = waits && postponed;
+                // What else is due has not been put off by that.
                 websocket.on_deadline(out, now).map(|expired| match expired {
                     // It did not answer: it will not read a farewell to its end either.
                     websocket::Expired::CloseMissing => After::Abort,

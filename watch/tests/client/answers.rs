@@ -287,6 +287,16 @@ fn short_polls_survive_that_the_server_closes_between_them() {
 }
 
 #[test]
+fn an_empty_line_behind_an_answer_does_not_move_the_next_short_poll() {
+    let mut talk = Talk::listing(prefix(""), only(Transport::ShortPoll));
+    talk.connect();
+    talk.asks(json(r#"{"revision":9,"items":[]}"#));
+    talk.later(secs(2));
+    assert_eq!(talk.asks("\r\n"), "");
+    assert_eq!(talk.wait().0, secs(3));
+}
+
+#[test]
 fn fields_of_the_user_go_with_every_request() {
     let fields = vec![("Authorization".to_owned(), "Bearer x".to_owned())];
     let mut talk = Talk::listing(prefix(""), ClientConfig { fields, ..ClientConfig::default() });

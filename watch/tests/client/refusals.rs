@@ -218,6 +218,28 @@ fn a_server_that_does_not_hold_polls_is_not_asked_in_a_loop() {
 }
 
 #[test]
+fn an_answer_at_once_that_says_nothing_new_was_not_held_whatever_is_in_it() {
+    for event in [r#"{"type":"weather"}"#.to_owned(), bookmark(10)] {
+        let mut talk = Talk::new(only(Transport::LongPoll));
+        talk.connect();
+        for _ in 0..3 {
+            assert_eq!(talk.asks(json(&format!(r#"{{"revision":10,"events":[{event}]}}"#))), "");
+            assert!(talk.wait().2.contains("since=10"));
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_is_put_aside_for_no_time_is_not_tried_again_at_once() {
+    let mut talk = Talk::new(ClientConfig { aside: Duration::ZERO, ..ClientConfig::default() });
+    for _ in 0..3 {
+        assert!(talk.connect().contains("Upgrade: websocket"));
+        talk.closes(refusal("404 Not Found"));
+        assert!(!talk.until_wanted().is_zero());
+    }
+}
+
+#[test]
 fn silence_is_noticed_on_every_transport() {
     for transport in STREAMS {
         let mut talk = Talk::new(only(transport));

@@ -7,8 +7,8 @@ use keepwatch_sim::{Conversation, Sim, every_split};
 use keepwatch_watch::{Config, Handle, WatchServer};
 
 use crate::support::{
-    UPGRADE, UPGRADED, closes, config, keeping, masked, message, nothing_is_left, put, request, says, server,
-    server_of_defaults, talk_in_process,
+    UPGRADE, UPGRADED, closes, config, keeping, level, masked, message, nothing_is_left, put, request, says,
+    server, server_of_defaults, talk_in_process,
 };
 
 fn open(config: Config, query: &str) -> (Conversation<WatchServer>, Handle) {
@@ -374,4 +374,27 @@ fn a_silent_peer_is_pinged_and_then_given_up() {
     let end = [&[0x89, 0], &*closes(1011, "no pong")].concat();
     assert!(came.ends_with(&end), "{}", came.escape_ascii());
     nothing_is_left(&mut sim);
+}
+
+#[test]
+fn a_silent_peer_that_reads_slowly_is_idle_all_the_same() {
+    let config = config(|config| {
+        config.websocket.ping_interval = Some(Duration::from_secs(10));
+        config.websocket.idle_timeout = Some(Duration::from_secs(60));
+    });
+    let (server, handle) = server(config);
+    let mut sim = Sim::new(server);
+    let client = sim.connect();
+    client.send(request("GET", "/v1/watch?prefix=", UPGRADE));
+    sim.run().unwrap();
+    client.window(1024);
+    client.read_limit(0);
+    put(&mut sim, &handle, "a", "x".repeat(100_000));
+    for _ in 0..59 {
+        client.read_limit(100);
+        sim.advance(Duration::from_secs(1)).unwrap();
+    }
+    assert_eq!(level(&mut sim, "keepwatch_watchers"), 1);
+    sim.advance(Duration::from_secs(3)).unwrap();
+    assert_eq!(level(&mut sim, "keepwatch_watchers"), 0);
 }
