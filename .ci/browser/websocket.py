@@ -155,7 +155,8 @@ def echoes(browser, server):
 
 def watches(browser, server):
     """50 puts, which a watcher is told of."""
-    values = [f"the state of number {n}, which is long, and always the same but for its number" for n in range(50)]
+    # Each is longer than what the server begins to compress at.
+    values = [f"the state of number {n}, which is long, and always the same but for its number; " * 10 for n in range(50)]
     page = Page(browser, server)
     page.open("/v1/watch?prefix=")
     for n, value in enumerate(values):

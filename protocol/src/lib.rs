@@ -6,8 +6,8 @@
 //!
 //! | floor | what | for whom |
 //! | --- | --- | --- |
-//! | codecs | [`http1::HeadDecoder`], [`http1::chunked`]; [`websocket::frame`], [`mask`](websocket::mask), [`utf8`](websocket::utf8), [`handshake`](websocket::handshake); [`sse`] | who has a protocol machine already and needs a part |
-//! | machines | [`http1::ServerConnection`], [`http1::ClientConnection`], [`websocket::Connection`], [`long_poll::Hold`], [`timer::Wheel`] | who has an event loop with buffers of its own |
+//! | codecs | [`http1::HeadDecoder`], [`http1::chunked`]; [`websocket::frame`], [`mask`](websocket::mask), [`utf8`](websocket::utf8), [`handshake`](websocket::handshake), [`deflate`](websocket::deflate); [`sse`] | who has a protocol machine already and needs a part |
+//! | machines | [`http1::ServerConnection`], [`http1::ClientConnection`], [`websocket::Connection`], [`ClientHandshake`](websocket::handshake::ClientHandshake), [`long_poll::Hold`], [`timer::Wheel`] | who has an event loop with buffers of its own |
 //! | server | [`Server`], a whole server as one machine, and the [`Driver`] around it; [`handler`], the smallest way to a `Server`, and to a client | who has sockets and wants to make the system calls, and nothing else |
 //!
 //! HTTP/1.1 and WebSocket are there in both roles. A [`Server`] runs over connections, whoever made them: one that is a client of
@@ -113,8 +113,11 @@
 //!
 //! # Features
 //!
-//! `std` (default) only implements traits of `std` where they help; without it the crate is `no_std` with `alloc`. `deflate`
-//! compresses WebSocket messages ([`websocket::deflate`]), with `zlib-rs`.
+//! | feature | |
+//! | --- | --- |
+//! | `std` (default) | implements traits of `std` where they help; without it the crate is `no_std` with `alloc` |
+//! | `deflate` | compresses WebSocket messages ([`websocket::deflate`]), with `zlib-rs`; needs `std` |
+//! | `simd` | validates longer texts with the processor's wide registers, with `simdutf8`: those that there are at run time, or without `std` those that the target says |
 #![forbid(unsafe_code)]
 #![cfg_attr(not(feature = "std"), no_std)]
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keepwatch_protocol::ConnectionId;
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
-use keepwatch_protocol::http1::{RequestHead, StatusCode};
+use keepwatch_protocol::http1::StatusCode;
 use keepwatch_protocol::websocket::{Close, CloseCode, Message};
 use keepwatch_sim::{Conversation, every_split};
 
@@ -24,8 +24,8 @@ impl Handler for Parrot {
         }
     }
 
-    fn accepts_websocket(&mut self, head: &RequestHead<'_>) -> bool {
-        head.path() == "/socket"
+    fn accepts_websocket(&mut self, request: Request<'_>) -> bool {
+        request.head.path() == "/socket"
     }
 
     fn opened(&mut self, socket: &mut Socket<'_>) {

@@ -8,7 +8,7 @@ use keepwatch_protocol::handler::{
     ClientHandler, Handler, HandlerConfig, HandlerServer, Request, Response, Socket, SocketError,
     WebSocketClient, WebSocketClientConfig,
 };
-use keepwatch_protocol::http1::{self, RequestHead, StatusCode};
+use keepwatch_protocol::http1::{self, StatusCode};
 use keepwatch_protocol::websocket::handshake::{self, HandshakeError, Origins, RefusedAnswer};
 use keepwatch_protocol::websocket::{Close, CloseCode, Expired, Message, RecvError};
 use keepwatch_sim::{Conversation, Sim, SimConfig};
@@ -68,8 +68,8 @@ impl Handler for AsServer {
         Response::new(StatusCode::NOT_FOUND)
     }
 
-    fn accepts_websocket(&mut self, head: &RequestHead<'_>) -> bool {
-        head.path() == "/"
+    fn accepts_websocket(&mut self, request: Request<'_>) -> bool {
+        request.head.path() == "/"
     }
 
     fn opened(&mut self, socket: &mut Socket<'_>) {

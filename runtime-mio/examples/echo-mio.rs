@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use keepwatch_mio::{Options, bind};
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
-use keepwatch_protocol::http1::RequestHead;
 use keepwatch_protocol::websocket::deflate::DeflateConfig;
 use keepwatch_protocol::websocket::{Compression, Message};
 use keepwatch_runtime::daemon;
@@ -26,7 +25,7 @@ impl Handler for Echo {
         Response::ok(request.body).with_field("Content-Type", kind)
     }
 
-    fn accepts_websocket(&mut self, _: &RequestHead<'_>) -> bool {
+    fn accepts_websocket(&mut self, _: Request<'_>) -> bool {
         true
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keepwatch_protocol::ConnectionId;
 use keepwatch_protocol::handler::{Handler, Request, Response, Socket};
-use keepwatch_protocol::http1::{RequestHead, StatusCode};
+use keepwatch_protocol::http1::StatusCode;
 use keepwatch_protocol::websocket::{Close, Message};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -21,7 +21,7 @@ impl Handler for Numbers {
         Response::new(StatusCode::NOT_FOUND).with_body("the numbers are for WebSockets\n")
     }
 
-    fn accepts_websocket(&mut self, _: &RequestHead<'_>) -> bool {
+    fn accepts_websocket(&mut self, _: Request<'_>) -> bool {
         true
     }
 

@@ -71,11 +71,11 @@ impl Config {
 
 impl Default for Config {
     fn default() -> Self {
-        // A value of 1 MiB in base64, and the rest of the message.
         #[cfg(feature = "deflate")]
         let compression = Self::compression(64 << 20);
         #[cfg(not(feature = "deflate"))]
         let compression = websocket::Compression::OFF;
+        // 2 MiB: a value of 1 MiB in base64, and the rest of the message.
         let websocket =
             websocket::Config { message_bytes: 2 << 20, compression, ..websocket::Config::default() };
         Self {

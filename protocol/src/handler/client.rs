@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::task::Waker;
 use core::time::Duration;
 
 use sha1::{Digest as _, Sha1};
@@ -21,6 +22,11 @@ use crate::websocket::{self, Close, Message, Role};
 
 /// What a client does with whole messages. See the [module](super) for the order of the calls.
 pub trait ClientHandler {
+    /// Called once, before anything else: see [`Handler::start`](super::Handler::start).
+    fn start(&mut self, waker: &Waker) {
+        let _ = waker;
+    }
+
     /// A WebSocket is open.
     fn opened(&mut self, socket: &mut Socket<'_>) {
         let _ = socket;
@@ -31,9 +37,15 @@ pub trait ClientHandler {
         let _ = (message, socket);
     }
 
-    /// The time has come that was set with [`Socket::wake_at`].
+    /// The time has come that was set with [`Socket::wake_at`], or [`next_to_wake`](ClientHandler::next_to_wake) named it.
     fn woken(&mut self, socket: &mut Socket<'_>) {
         let _ = socket;
+    }
+
+    /// Names a WebSocket that is to be [`woken`](ClientHandler::woken) now: see
+    /// [`Handler::next_to_wake`](super::Handler::next_to_wake).
+    fn next_to_wake(&mut self) -> Option<ConnectionId> {
+        None
     }
 
     /// The server answered something else than a WebSocket: a redirect, 401, 404 and so on. The body is whole, unless it has more
@@ -211,6 +223,10 @@ impl<H: ClientHandler> WebSocketClient<H> {
 }
 
 impl<H: ClientHandler> Server for WebSocketClient<H> {
+    fn start(&mut self, waker: &Waker, _: Now) {
+        self.handler.start(waker);
+    }
+
     fn open(&mut self, id: ConnectionId, _: &Peer, _: Now) -> Admission {
         self.connections.insert(id, Stage::Made);
         self.connections.make_ready(id);
@@ -263,7 +279,13 @@ impl<H: ClientHandler> Server for WebSocketClient<H> {
     }
 
     fn next_ready(&mut self, _: Now) -> Option<ConnectionId> {
-        self.connections.next_ready()
+        self.connections.next_ready().or_else(|| {
+            let id = self.handler.next_to_wake()?;
+            if let Some(Stage::Open(session)) = self.connections.get(id) {
+                session.name();
+            }
+            Some(id)
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -1,13 +1,12 @@
 //! The smallest way to a server, or to a client: a handler of whole requests and whole messages.
 //!
-//! [`Server`](crate::Server) is for servers that hold, stream and push. Where each request has its answer, and each message a few,
-//! [`HandlerServer`] does the rest: it collects bodies and messages up to their limits, pipelines, keeps alive, upgrades, keeps the
+//! [`Server`](crate::Server) is for servers that hold answers and stream bodies. Where each request has its answer, and WebSockets
+//! speak in whole messages, [`HandlerServer`] does the rest: it collects bodies and messages up to their limits, pipelines, keeps alive, upgrades, keeps the
 //! deadlines of every connection, and says farewell when the server drains. It is a `Server` like any other, for any runtime.
 //! [`WebSocketClient`] is the same for connections that a client made: it asks for WebSockets on them.
 //!
 //! ```
 //! use keepwatch_protocol::handler::{Handler, HandlerServer, Request, Response, Socket};
-//! use keepwatch_protocol::http1::RequestHead;
 //! use keepwatch_protocol::websocket::Message;
 //!
 //! /// Answers each request with its body, and each message with itself.
@@ -18,7 +17,7 @@
 //!         Response::ok(request.body)
 //!     }
 //!
-//!     fn accepts_websocket(&mut self, _: &RequestHead<'_>) -> bool {
+//!     fn accepts_websocket(&mut self, _: Request<'_>) -> bool {
 //!         true
 //!     }
 //!
@@ -44,6 +43,24 @@
 //! ```
 //!
 //! `failed` says what went wrong, and is followed by `closed` if the WebSocket was open. After `closed` nothing comes.
+//!
+//! # Who is told what, and when
+//!
+//! A handler speaks on a WebSocket while it has its [`Socket`]: in the calls above. So what is to be said to another one, or to all,
+//! is kept, and those that it is for are named:
+//!
+//! | to say something | |
+//! | --- | --- |
+//! | to whom has just spoken | [`Socket::send`] |
+//! | at a certain time | [`Socket::wake_at`], then in [`woken`](Handler::woken) |
+//! | to others, or to all | name them in [`next_to_wake`](Handler::next_to_wake), then in [`woken`](Handler::woken) |
+//! | that another thread made | a channel that `next_to_wake` looks into, and the waker of [`start`](Handler::start) for the thread |
+//! | the same to many | make it a [`Prepared`](crate::websocket::Prepared) once, then [`Socket::send_prepared`] |
+//! | to see whether somebody is there | nothing: silent peers are pinged; or [`Socket::ping`] |
+//!
+//! `woken` waits for readers that are slow, and what was not said to them is the handler's to keep, to merge or to drop: nothing is
+//! queued for them. `protocol/tests/websocket_push.rs` has a room in which all hear what one says;
+//! [`HandlerConfig::websocket`] has what is compressed, how long messages may be, and how often is pinged.
 
 mod client;
 mod server;
@@ -52,6 +69,8 @@ mod socket;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+
+use core::task::Waker;
 
 use crate::http1::{RequestHead, StatusCode};
 use crate::server::ConnectionId;
@@ -63,16 +82,22 @@ pub use socket::{Socket, SocketError};
 
 /// What a server does with whole requests and messages. See the [module](self).
 pub trait Handler {
+    /// Called once, before anything else. A handler that pushes what other threads make gives them the waker: after it was woken,
+    /// [`next_to_wake`](Handler::next_to_wake) is asked soon.
+    fn start(&mut self, waker: &Waker) {
+        let _ = waker;
+    }
+
     /// A request came, with its whole body: at most [`Limits::body_bytes`](crate::http1::Limits::body_bytes), more was answered
     /// 413. HEAD is answered as GET is, and the body of the answer is left away (RFC 9110 section 9.3.2).
     fn request(&mut self, request: Request<'_>) -> Response;
 
     /// A request asks for a WebSocket. If this says yes, the answer is 101, or what is wrong with the handshake; 403 if
     /// [`HandlerConfig::origins`] does not let pages of its `Origin` do that. If not, it is a [`request`](Handler::request) like
-    /// any other. Where the answer is 101, [`opened`](Handler::opened) is the handler's next call: what of the head it needs to
-    /// know then can wait in the handler. Default: no.
-    fn accepts_websocket(&mut self, head: &RequestHead<'_>) -> bool {
-        let _ = head;
+    /// any other. Where the answer is 101, [`opened`](Handler::opened) is the handler's next call, with the same id: what of the
+    /// head it needs to know then can wait in the handler. Default: no.
+    fn accepts_websocket(&mut self, request: Request<'_>) -> bool {
+        let _ = request;
         false
     }
 
@@ -86,9 +111,16 @@ pub trait Handler {
         let _ = (message, socket);
     }
 
-    /// The time has come that was set with [`Socket::wake_at`].
+    /// The time has come that was set with [`Socket::wake_at`], or [`next_to_wake`](Handler::next_to_wake) named it.
     fn woken(&mut self, socket: &mut Socket<'_>) {
         let _ = socket;
+    }
+
+    /// Names a WebSocket that is to be [`woken`](Handler::woken) now, as there is something to say on it: asked after the handler's
+    /// other calls, and after its waker was woken, until it says `None`. Like a wake-up by time it is put off while the peer takes in
+    /// less than is sent, and left away when the WebSocket is closing; an id whose WebSocket is gone names nothing. Default: none.
+    fn next_to_wake(&mut self) -> Option<ConnectionId> {
+        None
     }
 
     /// What came on an open WebSocket is malformed or too much, or the peer took too long. [`closed`](Handler::closed) follows.

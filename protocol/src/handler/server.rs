@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::task::Waker;
 
 use super::slots::Slots;
 use super::socket::{Events, Session, Socket, SocketError};
@@ -98,6 +99,10 @@ impl<H: Handler> HandlerServer<H> {
 }
 
 impl<H: Handler> Server for HandlerServer<H> {
+    fn start(&mut self, waker: &Waker, _: Now) {
+        self.handler.start(waker);
+    }
+
     fn open(&mut self, id: ConnectionId, _: &Peer, now: Now) -> Admission {
         let machine = ServerConnection::new(Arc::clone(&self.settings.http), now);
         let deadline = machine.deadline();
@@ -144,7 +149,13 @@ impl<H: Handler> Server for HandlerServer<H> {
     }
 
     fn next_ready(&mut self, _: Now) -> Option<ConnectionId> {
-        self.connections.next_ready()
+        self.connections.next_ready().or_else(|| {
+            let id = self.handler.next_to_wake()?;
+            if let Some(Speaks::WebSocket(session)) = self.connections.get(id) {
+                session.name();
+            }
+            Some(id)
+        })
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -253,7 +264,8 @@ fn answer(
 ) -> Option<Session> {
     let Receiving { exchange, head, body } = received;
     let head = head.as_head();
-    if head.wants_upgrade_to("websocket") && handler.accepts_websocket(&head) {
+    let request = Request { id, head, body: &body };
+    if head.wants_upgrade_to("websocket") && handler.accepts_websocket(request) {
         let Settings { origins, protocols, websocket, .. } = settings;
         let compression = Some(&websocket.compression);
         let terms = Terms { origins, protocols, compression, ..Terms::default() };
@@ -272,7 +284,7 @@ fn answer(
     let response = match head.method() {
         // A 2xx would promise a tunnel (RFC 9110 section 9.3.6).
         "CONNECT" => Response::new(StatusCode::NOT_IMPLEMENTED),
-        _ => handler.request(Request { id, head, body: &body }),
+        _ => handler.request(request),
     };
     put(machine, exchange, &response, out, now);
     None

@@ -5,12 +5,12 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::input::Input;
-use crate::output::SendQueue;
+use crate::output::{SendQueue, Sink};
 use crate::server::{After, ConnectionId};
 use crate::time::{Instant, Now, earliest};
 use crate::websocket::handshake::{Agreed, HandshakeError};
 use crate::websocket::{
-    self, Assembler, Close, CloseCode, Event, Expired, Message, RecvError, Role, SendError,
+    self, Assembler, Close, CloseCode, Event, Expired, Message, Prepared, RecvError, Role, SendError,
 };
 
 /// An open WebSocket, for as long as a call lasts.
@@ -47,6 +47,37 @@ impl Socket<'_> {
     /// The WebSocket is closing: nothing was sent.
     pub fn send(&mut self, message: Message<'_>) -> Result<(), SendError> {
         self.machine.send(message.kind(), message.as_bytes(), self.out)
+    }
+
+    /// Sends a message without compressing it, whatever was agreed to: for what is compressed in itself, and for secrets beside
+    /// which others can have text of their own sent ([why](crate::websocket::deflate)).
+    ///
+    /// # Errors
+    ///
+    /// The WebSocket is closing: nothing was sent.
+    pub fn send_uncompressed(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        self.machine.send_uncompressed(message.kind(), message.as_bytes(), self.out)
+    }
+
+    /// Sends a message that many get: framed once for all of them, and compressed once.
+    ///
+    /// # Errors
+    ///
+    /// The WebSocket is closing, or is a client's, which must mask ([`SendError::MustMask`]): nothing was sent.
+    pub fn send_prepared(&mut self, message: &Prepared) -> Result<(), SendError> {
+        self.out.put(message.for_connection(self.machine)?);
+        Ok(())
+    }
+
+    /// Sends a ping with up to 125 bytes, after which the peer must be heard within
+    /// [`Config::pong_timeout`](crate::websocket::Config::pong_timeout). A peer that is silent is pinged without this, every
+    /// [`Config::ping_interval`](crate::websocket::Config::ping_interval).
+    ///
+    /// # Errors
+    ///
+    /// The WebSocket is closing, or there are more bytes: nothing was sent.
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.machine.ping(payload, self.out, self.now)
     }
 
     /// Begins to close it.
@@ -121,6 +152,8 @@ pub(super) struct Session {
     over: bool,
     /// So much waits to be written that no input is taken: a silence of the peer says nothing.
     held: bool,
+    /// The handler named it: it is to be woken whatever the time.
+    named: bool,
 }
 
 impl Session {
@@ -141,6 +174,7 @@ impl Session {
             role,
             over: false,
             held: false,
+            named: false,
         }
     }
 
@@ -214,14 +248,20 @@ impl Session {
             let failed = !self.over;
             return if failed { self.fail(SocketError::Expired(expired), events, id) } else { After::Abort };
         }
-        if self.wake <= now.instant {
-            let Self { machine, wake, protocol, .. } = self;
+        let Self { machine, wake, protocol, named, .. } = self;
+        let due = *wake <= now.instant;
+        if due {
             *wake = Instant::NEVER;
-            if !machine.is_closing() {
-                events.woken(&mut Socket { id, machine, wake, protocol: *protocol, out, now });
-            }
+        }
+        if (core::mem::take(named) || due) && !machine.is_closing() {
+            events.woken(&mut Socket { id, machine, wake, protocol: *protocol, out, now });
         }
         After::Open
+    }
+
+    /// The handler has something to say: it is woken when this is resumed.
+    pub(super) fn name(&mut self) {
+        self.named = true;
     }
 
     /// When to resume it at the latest, after a call that left the output like this. Later than now, even if the time has come

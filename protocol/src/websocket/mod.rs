@@ -24,9 +24,19 @@
 //! The first three end as well when the stream does (Closed, not clean) and when something malformed comes (Failed). What
 //! comes after the end is swallowed.
 //!
-//! The parts stand alone as well: [`frame`] (heads), [`mask`], [`utf8`] (validation of a stream), [`handshake`] (both
-//! sides' checks), [`assembly`] (whole messages). One extension is spoken, where it was agreed to: [`deflate`]. Otherwise a
-//! frame with a reserved bit is refused. What many connections get is a [`Prepared`] message.
+//! What else there is, and where:
+//!
+//! | to | take |
+//! | --- | --- |
+//! | open one as a server | [`handshake::answer`], on a request that `http1::ServerConnection` gave; then [`Agreed::connection`](handshake::Agreed::connection) |
+//! | open one as a client | [`handshake::ClientHandshake`]; then the same, in [`Role::Client`], with entropy for the masking keys |
+//! | have messages whole | an [`Assembler`] |
+//! | send one message to many | [`Prepared`]: framed once, compressed once |
+//! | compress (permessage-deflate, RFC 7692) | [`Config::compression`], with the feature `deflate`: the module [`deflate`]. No other extension is spoken: a frame with a reserved bit that was not agreed to is refused |
+//! | find out whether the peer is there | nothing: [`Config::ping_interval`]; or [`Connection::ping`] |
+//! | close | [`Connection::close`], then receive until [`Event::Closed`] |
+//! | have all that done | [`handler`](crate::handler) |
+//! | take a part of it | [`frame`] (heads), [`mask`], [`utf8`] (validation of a stream), [`handshake`] (both sides' checks), [`assembly`] |
 //!
 //! One conversation, from the server's side:
 //!

@@ -15,8 +15,10 @@ use super::frame::FrameHead;
 /// A whole message as a server sends it, to be shared by any number of connections.
 ///
 /// It is framed when it is made, and compressed when the first connection wants it so, once for each size of window; browsers
-/// all want the same. What compresses with context takeover gets it uncompressed, as what is compressed for one such
-/// connection is of no use to another; the connection's context stays as it is.
+/// all want the same. A connection that compresses with context takeover gets it uncompressed, as what is compressed for one
+/// such connection is of no use to another; its context stays as it is. That is what is agreed to by default: a server that
+/// sends to many leaves [`Terms::send_takeover`](super::deflate::Terms::send_takeover) out. For bytes that have to be the same
+/// whenever they are made there is the [`Framer`](super::deflate) instead.
 ///
 /// ```
 /// use std::sync::Arc;

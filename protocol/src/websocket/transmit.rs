@@ -9,8 +9,9 @@ use crate::output::Sink;
 use crate::time::Now;
 
 impl Connection {
-    /// Sends one message, in one frame unless it is compressed to more than 16 KiB. The payload is copied into `out` (masked, for a client); a server that would rather
-    /// write it from where it is asks for [`frame_head`](Self::frame_head).
+    /// Sends one message, compressed where that was agreed to and gains something; in one frame, unless it is compressed to more
+    /// than 16 KiB. The payload is copied into `out` (masked, for a client); a server that would rather write it from where it is
+    /// asks for [`frame_head`](Self::frame_head).
     ///
     /// # Errors
     ///
@@ -102,8 +103,8 @@ impl Connection {
         Ok(())
     }
 
-    /// The head of a whole message of `len` bytes, for a server that writes head and payload itself, the head first. Nothing
-    /// is put, and nothing else may be written for this connection before all of the payload. That text is UTF-8 is the
+    /// The head of a whole message of `len` bytes that is not compressed, for a server that writes head and payload itself, the
+    /// head first. Nothing is put, and nothing else may be written for this connection before all of the payload. That text is UTF-8 is the
     /// caller's to know.
     ///
     /// # Errors
