@@ -347,16 +347,16 @@ impl Http {
             (Doing::Get, _) => progress.value(tag.unwrap_or_default(), body.to_vec(), now.instant)?,
             (Doing::LongPoll, _) => {
                 let answer = parse::answer(body, limits)?;
-                let was_held = !answer.events.is_empty() || now.instant.since(self.asked_at) >= HELD;
+                let before = progress.revision();
                 for told in answer.events {
                     progress.hear(told, now.instant)?;
                 }
                 progress.bookmark(answer.revision)?;
                 progress.good();
-                if was_held {
+                if progress.revision() != before || now.instant.since(self.asked_at) >= HELD {
                     progress.retry.done();
                 } else {
-                    // Who answers at once and has nothing to say is not asked again at once.
+                    // Who answers at once and has nothing new to say is not asked again at once.
                     self.doing = Doing::Resting;
                     self.due = now.instant + progress.retry.failed(&progress.config.backoff, Duration::ZERO);
                 }

@@ -72,13 +72,14 @@ impl Routes {
         }
     }
 
-    /// It was refused. Returns whether there is another.
+    /// It was refused. Returns whether there is another, and that is the next one.
     pub(super) fn refused(&mut self, config: &ClientConfig, now: Instant) -> bool {
         let last = self.current + 1 >= self.all.len();
         if let Some(route) = self.all.get_mut(self.current).filter(|_| !last) {
             route.until = now + config.aside;
         }
-        !last
+        // What is put aside for no time is the next one itself.
+        !last && self.first_open(now) != self.current
     }
 }
 
