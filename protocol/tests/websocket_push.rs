@@ -121,6 +121,7 @@ fn what_one_says_all_hear_at_once() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the other thread is what it is about")]
 fn another_thread_is_heard_when_it_has_woken_the_server() {
     let mut sim = room();
     let clients = [enter(&mut sim), enter(&mut sim)];
