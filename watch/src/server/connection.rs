@@ -37,6 +37,8 @@ pub(super) struct Connection {
     due: bool,
     /// A WebSocket's ping stood behind other output when its pong was due.
     ping_waited: bool,
+    /// So much waited to be written that no input was taken: a silence of the peer says nothing.
+    held: bool,
     pub(super) leaving: Leaving,
 }
 
@@ -77,6 +79,7 @@ impl Connection {
             heartbeat: Instant::NEVER,
             due: false,
             ping_waited: false,
+            held: false,
             leaving: Leaving::No,
         }
     }
@@ -99,7 +102,9 @@ impl Connection {
             }
         }
         // Frames may have come glued to the handshake.
-        self.receive_websocket(core, input, out, now)
+        let after = self.receive_websocket(core, input, out, now);
+        self.held = out.over_mark();
+        after
     }
 
     /// Others made the connection ready: a change, a reply, a line, its timer.
@@ -122,7 +127,11 @@ impl Connection {
     fn go_on<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
         match self.protocol {
             Protocol::Http(_) => self.resume_http(core, out, now),
-            Protocol::WebSocket(_) => self.resume_websocket(core, out, now),
+            Protocol::WebSocket(_) => {
+                let after = self.resume_websocket(core, out, now);
+                self.held |= out.over_mark();
+                after
+            }
         }
     }
 
@@ -135,6 +144,11 @@ impl Connection {
                 })
             }
             Protocol::WebSocket(websocket) if websocket.deadline().is_some_and(|at| at <= now.instant) => {
+                // What the peer said meanwhile is heard first.
+                if std::mem::take(&mut self.held) {
+                    websocket.postpone_pong(now);
+                    return None;
+                }
                 // A reader that is slow has not seen a ping that stands behind what it reads, and after that it has the
                 // whole time again. One that reads nothing is the driver's to give up.
                 let waits = !out.is_empty() || self.outgoing.is_some();
