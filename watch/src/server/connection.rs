@@ -95,14 +95,14 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) -> After {
+        let mut after = After::Open;
         if let Protocol::Http(_) = self.protocol {
-            let after = self.receive_http(core, input, out, now);
-            if let Protocol::Http(_) = self.protocol {
-                return after;
-            }
+            after = self.receive_http(core, input, out, now);
         }
         // Frames may have come glued to the handshake.
-        let after = self.receive_websocket(core, input, out, now);
+        if let Protocol::WebSocket(_) = self.protocol {
+            after = self.receive_websocket(core, input, out, now);
+        }
         self.held = out.over_mark();
         after
     }
@@ -125,17 +125,22 @@ impl Connection {
     }
 
     fn go_on<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
-        match self.protocol {
+        let after = match self.protocol {
             Protocol::Http(_) => self.resume_http(core, out, now),
-            Protocol::WebSocket(_) => {
-                let after = self.resume_websocket(core, out, now);
-                self.held |= out.over_mark();
-                after
-            }
-        }
+            Protocol::WebSocket(_) => self.resume_websocket(core, out, now),
+        };
+        self.held |= out.over_mark();
+        after
     }
 
     fn protocol_deadline(&mut self, out: &mut SendQueue, now: Now) -> Option<After> {
+        if std::mem::take(&mut self.held) {
+            // What the peer said meanwhile is heard first, and a ping that it could not see is not held against it.
+            if let Protocol::WebSocket(websocket) = &mut self.protocol {
+                websocket.postpone_pong(now);
+            }
+            return None;
+        }
         match &mut self.protocol {
             Protocol::Http(http) if http.deadline().is_some_and(|at| at <= now.instant) => {
                 http.on_deadline(out, now).map(|expired| match expired.then {
@@ -144,11 +149,6 @@ impl Connection {
                 })
             }
             Protocol::WebSocket(websocket) if websocket.deadline().is_some_and(|at| at <= now.instant) => {
-                // What the peer said meanwhile is heard first.
-                if std::mem::take(&mut self.held) {
-                    websocket.postpone_pong(now);
-                    return None;
-                }
                 // A reader that is slow has not seen a ping that stands behind what it reads, and after that it has the
                 // whole time again. One that reads nothing is the driver's to give up.
                 let waits = !out.is_empty() || self.outgoing.is_some();
