@@ -37,6 +37,8 @@ pub(super) struct Connection {
     due: bool,
     /// A WebSocket's ping stood behind other output when its pong was due.
     ping_waited: bool,
+    /// So much waited to be written that no input was taken: a silence of the peer says nothing.
+    held: bool,
     pub(super) leaving: Leaving,
 }
 
@@ -77,6 +79,7 @@ impl Connection {
             heartbeat: Instant::NEVER,
             due: false,
             ping_waited: false,
+            held: false,
             leaving: Leaving::No,
         }
     }
@@ -92,14 +95,16 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) -> After {
+        let mut after = After::Open;
         if let Protocol::Http(_) = self.protocol {
-            let after = self.receive_http(core, input, out, now);
-            if let Protocol::Http(_) = self.protocol {
-                return after;
-            }
+            after = self.receive_http(core, input, out, now);
         }
         // Frames may have come glued to the handshake.
-        self.receive_websocket(core, input, out, now)
+        if let Protocol::WebSocket(_) = self.protocol {
+            after = self.receive_websocket(core, input, out, now);
+        }
+        self.held = out.over_mark();
+        after
     }
 
     /// Others made the connection ready: a change, a reply, a line, its timer.
@@ -120,13 +125,22 @@ impl Connection {
     }
 
     fn go_on<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) -> After {
-        match self.protocol {
+        let after = match self.protocol {
             Protocol::Http(_) => self.resume_http(core, out, now),
             Protocol::WebSocket(_) => self.resume_websocket(core, out, now),
-        }
+        };
+        self.held |= out.over_mark();
+        after
     }
 
     fn protocol_deadline(&mut self, out: &mut SendQueue, now: Now) -> Option<After> {
+        if std::mem::take(&mut self.held) {
+            // What the peer said meanwhile is heard first, and a ping that it could not see is not held against it.
+            if let Protocol::WebSocket(websocket) = &mut self.protocol {
+                websocket.postpone_pong(now);
+            }
+            return None;
+        }
         match &mut self.protocol {
             Protocol::Http(http) if http.deadline().is_some_and(|at| at <= now.instant) => {
                 http.on_deadline(out, now).map(|expired| match expired.then {

@@ -467,3 +467,22 @@ proptest! {
         nothing_is_left(&mut sim);
     }
 }
+
+#[test]
+fn a_peer_whose_requests_are_not_taken_yet_is_not_idle() {
+    let (server, handle) = server(Config::default());
+    let mut sim = Sim::new(server);
+    put(&mut sim, &handle, "a", "x".repeat(8000));
+    let client = sim.connect();
+    client.window(1024);
+    client.read_limit(0);
+    client.send(get("/v1/kv/a").repeat(40));
+    for _ in 0..250 {
+        client.read_limit(100);
+        sim.advance(Duration::from_secs(1)).unwrap();
+    }
+    client.read_limit(usize::MAX);
+    client.window(10_000_000);
+    sim.advance(Duration::from_secs(1)).unwrap();
+    assert!(client.received() > 320_000, "{}", client.received());
+}

@@ -398,3 +398,24 @@ fn a_silent_peer_that_reads_slowly_is_idle_all_the_same() {
     sim.advance(Duration::from_secs(3)).unwrap();
     assert_eq!(level(&mut sim, "keepwatch_watchers"), 0);
 }
+
+#[test]
+fn a_peer_whose_questions_are_not_taken_yet_is_not_idle() {
+    let (server, handle) =
+        server(config(|config| config.websocket.idle_timeout = Some(Duration::from_secs(60))));
+    let mut sim = Sim::new(server);
+    let client = sim.connect();
+    client.send(request("GET", "/v1/watch", UPGRADE));
+    put(&mut sim, &handle, "a", "x".repeat(200_000));
+    client.window(1024);
+    client.read_limit(0);
+    client.send(says(r#"{"op":"get","id":1,"key":"a"}"#).repeat(10));
+    for _ in 0..70 {
+        client.read_limit(100);
+        sim.advance(Duration::from_secs(1)).unwrap();
+    }
+    client.read_limit(usize::MAX);
+    client.window(10_000_000);
+    sim.advance(Duration::from_secs(1)).unwrap();
+    assert!(client.received() > 2_000_000, "{}", client.received());
+}
