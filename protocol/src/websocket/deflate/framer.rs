@@ -47,7 +47,7 @@ impl Framer {
     }
 
     /// Appends the frame of a whole message. Returns whether it is compressed: messages below the
-    /// [threshold](DeflateConfig), and those that would become no smaller, go as they are.
+    /// [threshold](field@DeflateConfig::threshold), and those that would become no smaller, go as they are.
     pub fn put(&mut self, message: Message<'_>, out: &mut Vec<u8>) -> bool {
         let payload = message.as_bytes();
         let mut compresses = payload.len() >= self.config.threshold(false) && !payload.is_empty();
