@@ -258,7 +258,7 @@ impl Session {
     }
 
     /// The handler has something to say: it is woken when this is resumed.
-    pub(super) fn name(&mut self) {
+    pub(super) fn wake_now(&mut self) {
         self.named = true;
     }
 
