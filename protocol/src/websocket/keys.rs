@@ -4,10 +4,10 @@ use core::fmt;
 
 /// Masking keys from a seed.
 ///
-/// A key keeps bytes that a script chose from being on the wire as they were chosen (RFC 6455 section 10.3). The server sees every
-/// key, and may be the script's friend: from those it has seen it must not be simple to tell the next (section 5.3). So each step is
-/// `SipHash-2-4` with 128 bits of output, keyed with the state. One half becomes the state, of the other comes the key: who wants the
-/// next one has to try 2^64 states.
+/// A key keeps bytes that a script chose from being on the wire as they were chosen (RFC 6455 section 10.3). The server sees
+/// every key, and may be the script's friend: from those it has seen it must not be simple to tell the next (section 5.3). So
+/// each step is `SipHash-2-4` with 128 bits of output, keyed with the state. One half becomes the state, of the other comes the
+/// key: who wants the next one has to try 2^64 states.
 pub(super) struct MaskingKeys(u64);
 
 impl MaskingKeys {
