@@ -282,7 +282,7 @@ impl<H: ClientHandler> Server for WebSocketClient<H> {
         self.connections.next_ready().or_else(|| {
             let id = self.handler.next_to_wake()?;
             if let Some(Stage::Open(session)) = self.connections.get(id) {
-                session.name();
+                session.wake_now();
             }
             Some(id)
         })

@@ -46,8 +46,8 @@
 //!
 //! # Who is told what, and when
 //!
-//! A handler speaks on a WebSocket while it has its [`Socket`]: in the calls above. So what is to be said to another one, or to all,
-//! is kept, and those that it is for are named:
+//! A handler speaks on a WebSocket while it has its [`Socket`]: in the calls above. So what is to be said to another one, or to
+//! all, is kept, and those that it is for are named:
 //!
 //! | to say something | |
 //! | --- | --- |
@@ -116,9 +116,10 @@ pub trait Handler {
         let _ = socket;
     }
 
-    /// Names a WebSocket that is to be [`woken`](Handler::woken) now, as there is something to say on it: asked after the handler's
-    /// other calls, and after its waker was woken, until it says `None`. Like a wake-up by time it is put off while the peer takes in
-    /// less than is sent, and left away when the WebSocket is closing; an id whose WebSocket is gone names nothing. Default: none.
+    /// Names a WebSocket that is to be [`woken`](Handler::woken) now, as there is something to say on it: asked after the
+    /// handler's other calls, and after its waker was woken, until it says `None`, so each has to be named once and not again.
+    /// Like a wake-up by time it is put off while the peer takes in less than is sent, and left away when the WebSocket is
+    /// closing; an id whose WebSocket is gone names nothing. Default: none.
     fn next_to_wake(&mut self) -> Option<ConnectionId> {
         None
     }

@@ -152,7 +152,7 @@ impl<H: Handler> Server for HandlerServer<H> {
         self.connections.next_ready().or_else(|| {
             let id = self.handler.next_to_wake()?;
             if let Some(Speaks::WebSocket(session)) = self.connections.get(id) {
-                session.name();
+                session.wake_now();
             }
             Some(id)
         })

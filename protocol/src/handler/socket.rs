@@ -118,14 +118,12 @@ pub enum SocketError {
 
 impl fmt::Display for SocketError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Malformed(error) => return error.fmt(f),
-            Self::Handshake(error) => return error.fmt(f),
-            Self::Expired(Expired::PongMissing) => "nothing was heard after a ping",
-            Self::Expired(Expired::CloseMissing) => "the peer did not do its part of the closing",
-            Self::Expired(Expired::Idle) => "the peer sent no message for too long",
-            Self::Lost => "the connection was lost",
-        })
+        match self {
+            Self::Malformed(error) => error.fmt(f),
+            Self::Expired(expired) => expired.fmt(f),
+            Self::Handshake(error) => error.fmt(f),
+            Self::Lost => f.write_str("the connection was lost"),
+        }
     }
 }
 
@@ -260,7 +258,7 @@ impl Session {
     }
 
     /// The handler has something to say: it is woken when this is resumed.
-    pub(super) fn name(&mut self) {
+    pub(super) fn wake_now(&mut self) {
         self.named = true;
     }
 
@@ -281,7 +279,7 @@ impl Session {
     /// The connection is gone.
     pub(super) fn gone(&mut self, events: &mut impl Events, id: ConnectionId) {
         if !core::mem::replace(&mut self.over, true) {
-            events.closed(id, ABNORMAL);
+            events.closed(id, Close::ABNORMAL);
         }
     }
 
@@ -291,6 +289,3 @@ impl Session {
         After::Finish
     }
 }
-
-/// The peer did not say farewell.
-const ABNORMAL: Close<'static> = Close { code: None, reason: "", clean: false };

@@ -82,7 +82,7 @@ pub struct Close<'b> {
 
 impl Close<'_> {
     /// The stream ended without a Close frame.
-    pub(super) const ABNORMAL: Self = Self { code: None, reason: "", clean: false };
+    pub(crate) const ABNORMAL: Self = Self { code: None, reason: "", clean: false };
 }
 
 #[cfg(test)]

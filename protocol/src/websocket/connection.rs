@@ -8,8 +8,8 @@ use super::config::Config;
 use super::deflate::{Agreed, Parameters, States};
 use super::error::RecvError;
 use super::frame::{self, CONTROL_BYTES, Head, Opcode};
+use super::keys::MaskingKeys;
 use super::payload::Payload;
-use super::transmit::MaskingKeys;
 use super::utf8::Utf8;
 use super::{MessageKind, Role, mask};
 use crate::input::Input;
@@ -152,8 +152,9 @@ impl Connection {
     /// A connection whose handshake is done: its first frame comes next.
     ///
     /// `seed` is entropy for a client's masking keys and for the spread of timers. A client's must not be predictable for
-    /// whoever chooses what is sent (RFC 6455 section 10.3): take it from the system's random source, anew for
-    /// each connection. The keys are made from it by a quick generator and are as good as it is, not better.
+    /// whoever chooses what is sent, or for the server (RFC 6455 sections 5.3 and 10.3): take it from the system's random source,
+    /// anew for each connection. The keys that were seen do not tell those that follow; a seed that can be guessed tells all.
+    /// A server's only spreads its pings: any number will do.
     pub fn new(role: Role, config: Arc<Config>, seed: u64, now: Now) -> Self {
         let mut keys = MaskingKeys::new(seed);
         let [jitter, ..] = keys.next_key();

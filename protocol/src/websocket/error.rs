@@ -132,3 +132,15 @@ pub enum Expired {
     /// The peer sent no message for too long. A Close frame with 1001 is in the output.
     Idle,
 }
+
+impl fmt::Display for Expired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PongMissing => "nothing was heard after a ping",
+            Self::CloseMissing => "the peer did not do its part of the closing",
+            Self::Idle => "the peer sent no message for too long",
+        })
+    }
+}
+
+impl core::error::Error for Expired {}

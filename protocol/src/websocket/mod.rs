@@ -77,6 +77,7 @@ pub mod deflate;
 mod error;
 pub mod frame;
 pub mod handshake;
+mod keys;
 pub mod mask;
 mod payload;
 mod prepared;

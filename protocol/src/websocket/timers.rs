@@ -19,6 +19,7 @@ impl Connection {
     /// A deadline may have passed: sends a ping where the peer was silent (`None`: go on), or says that the connection is to
     /// be given up. Afterwards [`deadline`](Self::deadline) is later than `now`, or `None`. Nothing happens if called
     /// early.
+    #[must_use = "a connection that is to be given up does not do it by itself"]
     pub fn on_deadline(&mut self, out: &mut impl Sink, now: Now) -> Option<Expired> {
         let passed = |at: Option<Instant>| at.is_some_and(|at| at <= now.instant);
         if passed(self.idle_deadline()) {

@@ -245,30 +245,3 @@ impl Connection {
         }
     }
 }
-
-/// Masking keys from a seed: `SplitMix64`, of which each key is half a step's output.
-///
-/// A key keeps bytes that a script chose from being on the wire as they were chosen (RFC 6455 section 10.3). The script
-/// never sees a key, so what matters is that it cannot know the seed.
-pub(super) struct MaskingKeys(u64);
-
-impl MaskingKeys {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next_key(&mut self) -> [u8; 4] {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        ((mixed >> 32) as u32).to_be_bytes()
-    }
-}
-
-impl core::fmt::Debug for MaskingKeys {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("MaskingKeys(..)") // a log must not tell the keys that follow
-    }
-}

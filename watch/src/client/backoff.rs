@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keepwatch_protocol::Instant;
+use keepwatch_protocol::websocket::handshake::accept_key;
 
 use super::config::Backoff;
 
@@ -64,9 +65,13 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// The nonce of a WebSocket's handshake.
+    /// The nonce of a WebSocket's handshake. The server sees it, and is not to tell from it what is drawn next, which is the seed
+    /// of the masking keys (RFC 6455 section 5.3): so it is a hash, the one of the handshake.
     pub(super) fn nonce(&mut self) -> [u8; 16] {
-        (u128::from(self.next()) << 64 | u128::from(self.next())).to_be_bytes()
+        let mut nonce = [0; 16];
+        let hash = accept_key(&self.next().to_be_bytes());
+        nonce.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+        nonce
     }
 
     /// Evenly from zero to a duration.
@@ -93,6 +98,14 @@ mod tests {
 
     fn config() -> Backoff {
         Backoff { first: secs(1), most: secs(10), asked: secs(60), lasting: secs(5) }
+    }
+
+    #[test]
+    fn a_nonce_is_another_each_time_and_not_what_was_drawn() {
+        let (mut one, mut same) = (Random(1), Random(1));
+        let (first, drawn) = (one.nonce(), same.next().to_be_bytes());
+        assert_ne!(first, one.nonce());
+        assert!(!first.windows(8).any(|part| part == drawn));
     }
 
     #[test]

@@ -69,6 +69,7 @@ pub use compression::DeflateConfig;
 pub use compression::{Agreed, Compression, Offer};
 #[cfg(feature = "deflate")]
 pub use framer::Framer;
+pub(super) use offer::NAME;
 pub use offer::{Parameters, RefusedExtension, Terms};
 
 #[cfg(not(feature = "deflate"))]

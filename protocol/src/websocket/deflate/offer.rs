@@ -8,9 +8,10 @@ use core::fmt::{self, Write as _};
 use core::num::NonZeroU8;
 
 use super::super::Role;
+use super::super::handshake::outside_quotes;
 
 /// The extension's name.
-const NAME: &str = "permessage-deflate";
+pub(in super::super) const NAME: &str = "permessage-deflate";
 
 /// The windows that can be used, in bits. A window of 8 is in the RFC, and no common compressor has it.
 const WINDOW_BITS: core::ops::RangeInclusive<u8> = 9..=15;
@@ -373,16 +374,7 @@ impl<'a> Iterator for Parts<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.0?;
-        let (mut quoted, mut escaped) = (false, false);
-        let ends = |byte: u8| {
-            let semicolon = byte == b';' && !quoted;
-            if byte == b'"' && !escaped {
-                quoted = !quoted;
-            }
-            escaped = quoted && byte == b'\\' && !escaped;
-            semicolon
-        };
-        let (part, rest) = match rest.bytes().position(ends) {
+        let (part, rest) = match outside_quotes(rest.as_bytes(), b';') {
             Some(end) => (rest.get(..end)?, rest.get(end + 1..)),
             None => (rest, None),
         };

@@ -70,7 +70,7 @@ pub fn check_answer<'a>(
 /// Whether an extension is the one that was offered.
 fn names(extension: &str, offered: &Offered<'_>) -> bool {
     let name = extension.split(';').next().unwrap_or_default().trim_ascii();
-    offered.extension.is_some_and(|offered| offered.eq_ignore_ascii_case(name))
+    offered.extension == Some(name)
 }
 
 /// Why an answer does not open a WebSocket.

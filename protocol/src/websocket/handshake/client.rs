@@ -239,6 +239,7 @@ impl ClientHandshake {
     }
 
     /// Says whether a deadline has passed, and the handshake failed by that. Afterwards no deadline is due.
+    #[must_use = "a handshake that failed does not close its connection"]
     pub fn on_deadline(&mut self, now: Now) -> Option<HandshakeError> {
         if self.failed.is_some() {
             return None;
@@ -254,7 +255,7 @@ impl ClientHandshake {
 
     fn check<'b>(&mut self, head: &Response<'b>) -> Result<Answer<'b>, HandshakeError> {
         let protocols: Vec<&str> = self.protocols.iter().map(|protocol| &**protocol).collect();
-        let extension = self.offer.as_ref().map(|_| "permessage-deflate");
+        let extension = self.offer.as_ref().map(|_| deflate::NAME);
         let offered = Offered { protocols: &protocols, extension };
         let fields = head.fields().into_iter().map(|field| (field.name, field.value));
         let checked = check_answer(head.code(), fields, &self.key, &offered).and_then(|chosen| {

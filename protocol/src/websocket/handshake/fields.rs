@@ -48,16 +48,7 @@ impl<'a> Iterator for Elements<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         while !self.0.is_empty() {
-            let (mut quoted, mut escaped) = (false, false);
-            let ends = |byte: &u8| {
-                let comma = *byte == b',' && !quoted;
-                if *byte == b'"' && !escaped {
-                    quoted = !quoted;
-                }
-                escaped = quoted && *byte == b'\\' && !escaped;
-                comma
-            };
-            let end = self.0.iter().position(ends).unwrap_or(self.0.len());
+            let end = outside_quotes(self.0, b',').unwrap_or(self.0.len());
             let (element, rest) = self.0.split_at(end);
             self.0 = rest.get(1..).unwrap_or_default();
             let element = element.trim_ascii();
@@ -67,6 +58,19 @@ impl<'a> Iterator for Elements<'a> {
         }
         None
     }
+}
+
+/// Where the first such byte is that is not in a quoted string (RFC 9110 section 5.6.4).
+pub(in super::super) fn outside_quotes(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    bytes.iter().position(|byte| {
+        let found = *byte == wanted && !quoted;
+        if *byte == b'"' && !escaped {
+            quoted = !quoted;
+        }
+        escaped = quoted && *byte == b'\\' && !escaped;
+        found
+    })
 }
 
 /// A token (RFC 9110 section 5.6.2).

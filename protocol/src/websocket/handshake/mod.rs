@@ -41,6 +41,8 @@ use sha1::{Digest as _, Sha1};
 use super::{Config, Connection, Role, deflate};
 use crate::time::Now;
 
+pub(super) use fields::outside_quotes;
+
 pub use answer::{Chosen, Offered, RefusedAnswer, check_answer};
 pub use client::{Answer, ClientHandshake, HandshakeError, Opening, OpeningError};
 pub use origins::{Origins, is_own_origin};

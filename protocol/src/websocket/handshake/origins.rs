@@ -32,6 +32,7 @@ pub enum Origins {
 impl Origins {
     /// Whether a request with this `Origin`, for this host and port
     /// ([`RequestHead::authority`](crate::http1::RequestHead::authority)), may open a WebSocket.
+    #[must_use]
     pub fn allow(&self, origin: Option<&[u8]>, authority: Option<&str>) -> bool {
         let Some(origin) = origin else { return true };
         match self {
@@ -46,6 +47,7 @@ impl Origins {
 
 /// Whether an origin's host and port are the request's own (RFC 6454 section 7.1, RFC 9110 section 7.2). Which scheme the request
 /// came by is not known here, so it is not compared.
+#[must_use]
 pub fn is_own_origin(origin: &[u8], authority: Option<&str>) -> bool {
     let (Ok(origin), Some(authority)) = (core::str::from_utf8(origin), authority) else { return false };
     let Some((scheme, host)) = origin.split_once("://") else { return false };
