@@ -37,7 +37,7 @@ pub(super) struct Connection {
     due: bool,
     /// A WebSocket's ping stood behind other output when its pong was due.
     ping_waited: bool,
-    /// So much waited to be written that no input was taken: a silence of the peer says nothing.
+    /// Input was not taken, as so much waited to be written or the turn was over: a silence of the peer says nothing.
     held: bool,
     pub(super) leaving: Leaving,
 }
@@ -100,10 +100,12 @@ impl Connection {
             after = self.receive_http(core, input, out, now);
         }
         // Frames may have come glued to the handshake.
+        let mut paused = false;
         if let Protocol::WebSocket(_) = self.protocol {
             after = self.receive_websocket(core, input, out, now);
+            paused = after == After::Paused;
         }
-        self.held = out.over_mark();
+        self.held = paused || out.over_mark();
         after
     }
 

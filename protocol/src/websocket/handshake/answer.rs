@@ -172,13 +172,18 @@ mod tests {
             checked(101, &fields, offered).map(|chosen| chosen.extension)
         };
         let deflate = Some("permessage-deflate");
-        for value in ["permessage-deflate", "Permessage-Deflate ; server_max_window_bits=\"10\""] {
+        for value in ["permessage-deflate", "permessage-deflate ; server_max_window_bits=\"10\""] {
             assert_eq!(extension(value.as_bytes(), deflate), Ok(Some(value)));
             assert_eq!(extension(value.as_bytes(), None), Err(RefusedAnswer::Extension));
         }
-        for value in
-            ["permessage-deflate, permessage-deflate", "x-other", "permessage-deflate-2", ";", "\u{ff}"]
-        {
+        for value in [
+            "permessage-deflate, permessage-deflate",
+            "Permessage-Deflate",
+            "x-other",
+            "permessage-deflate-2",
+            ";",
+            "\u{ff}",
+        ] {
             assert_eq!(extension(value.as_bytes(), deflate), Err(RefusedAnswer::Extension), "{value}");
         }
         assert_eq!(extension(b", ,", deflate), Ok(None));
