@@ -1,6 +1,7 @@
 //! A server's answer to a handshake: the one call that does it right.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use super::fields::text;
 use super::{Agreed, Origins, Rejected, check};
@@ -40,6 +41,17 @@ pub enum NotOpened {
     /// exchange comes back.
     NotSent(Refused<Exchange>),
 }
+
+impl fmt::Display for NotOpened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::NotSent(refused) => refused.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for NotOpened {}
 
 /// Answers a request that is to become a WebSocket: 101, or what is wrong with it, with the status and the fields that say so
 /// (426 with `Sec-WebSocket-Version: 13` to another version, 403 to a page of another origin). Everything behind the request in
