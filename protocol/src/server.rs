@@ -138,7 +138,8 @@ pub trait Server {
     /// Bytes came, or the end of them became known ([`Input::hung_up`]; this is told even while the connection is
     /// [`After::Paused`]). What is not taken is offered again with what follows. Not called while `out` is over its mark: a
     /// server that answers many pipelined requests looks at the mark between them and returns with the rest untaken. After
-    /// it returned with `out` over its mark, it is called again when that is below, even if nothing is left to offer.
+    /// it, or [`resume`](Server::resume), returned with `out` over its mark, it is called again when that is below, even if
+    /// nothing is left to offer.
     fn receive(&mut self, id: ConnectionId, input: &mut Input<'_>, out: &mut SendQueue, now: Now) -> After;
 
     /// The connection was named by [`next_ready`](Server::next_ready): the server may put own bytes for it now. Not called

@@ -12,6 +12,8 @@ struct Doubles {
     calls_below_the_mark: usize,
     ready: Vec<ConnectionId>,
     resumed: usize,
+    /// What it says when it is resumed.
+    news: Vec<u8>,
 }
 
 impl Server for Doubles {
@@ -32,8 +34,9 @@ impl Server for Doubles {
         After::Open
     }
 
-    fn resume(&mut self, _id: ConnectionId, _out: &mut SendQueue, _now: Now) -> After {
+    fn resume(&mut self, _id: ConnectionId, out: &mut SendQueue, _now: Now) -> After {
         self.resumed += 1;
+        out.put(&self.news);
         After::Open
     }
 
@@ -78,6 +81,15 @@ fn a_server_that_stopped_at_the_mark_is_called_again_though_all_is_taken() {
         "it stopped behind the second byte, at four bytes of output"
     );
     assert_eq!(run(&mut driver, now), b"aabb");
+    assert_eq!(driver.server().calls_below_the_mark, 1);
+}
+
+#[test]
+fn a_server_that_said_more_than_the_mark_by_itself_is_called_when_that_is_written() {
+    let (mut driver, id, now) = driver(|config| config.output_mark = 3);
+    driver.server_mut().ready = vec![id];
+    driver.server_mut().news = b"news".to_vec();
+    assert_eq!(run(&mut driver, now), b"news");
     assert_eq!(driver.server().calls_below_the_mark, 1);
 }
 

@@ -76,6 +76,9 @@ impl<S: Server> Driver<S> {
             let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
             let after = self.server.resume(id, &mut buffers.out, now);
             let shell = &mut self.shells[id.slot()];
+            if buffers.out.over_mark() {
+                shell.flags.set(Flag::Offer);
+            }
             shell.buffers = Some(buffers);
             shell.flags.set(Flag::Pull);
             self.after(id, after, now);

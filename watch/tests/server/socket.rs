@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keepwatch_protocol::websocket::Opcode;
-use keepwatch_sim::{Conversation, Sim, every_split};
+use keepwatch_sim::{Conversation, Sim, SimConfig, every_split};
 use keepwatch_watch::{Config, Handle, WatchServer};
 
 use crate::support::{
@@ -373,6 +373,19 @@ fn a_silent_peer_is_pinged_and_then_given_up() {
     let came = client.receive();
     let end = [&[0x89, 0], &*closes(1011, "no pong")].concat();
     assert!(came.ends_with(&end), "{}", came.escape_ascii());
+    nothing_is_left(&mut sim);
+}
+
+#[test]
+fn a_silent_peer_is_given_up_though_each_bookmark_is_more_than_the_mark() {
+    let mut config = SimConfig::default();
+    config.driver.output_mark = 16;
+    let watch = self::config(|config| config.heartbeat = Duration::from_secs(9));
+    let mut sim = Sim::with_config(server(watch).0, config);
+    let client = sim.connect();
+    client.send(request("GET", "/v1/watch?prefix=", UPGRADE));
+    sim.advance(Duration::from_secs(120)).unwrap();
+    assert!(client.is_closed());
     nothing_is_left(&mut sim);
 }
 
