@@ -18,6 +18,7 @@ sys.path += [INTEROP, f"{INTEROP}/websocket"]
 
 from chromium import Chromium
 from contents import SIZES, similar, text_of
+from relay import Relay
 from servers import Server
 from wire import CLOSE, TEXT, Wire, eventually
 
@@ -58,21 +59,22 @@ class PageWire(Wire):
     """A Wire for one WebSocket after the other, which has an empty page for every other request: a server asks of a page that it is
     its own."""
 
-    def accept(self):
-        while True:
-            client, _ = self.listener.accept()
-            head = b""
-            while b"\r\n\r\n" not in head and (more := client.recv(65536, socket.MSG_PEEK)):
-                if more == head:
-                    break
-                head = more
-            if b"upgrade: websocket" in head.lower():
-                self.sent, self.received, self.ended = bytearray(), bytearray(), []
-                self.relay(client)
-            else:
-                client.recv(65536)
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                client.close()
+    accept = Relay.accept
+
+    def relay(self, client):
+        head = b""
+        # A browser also makes connections on which it says nothing, in case it needs them.
+        while b"\r\n\r\n" not in head and (more := client.recv(65536, socket.MSG_PEEK)):
+            if more == head:
+                break
+            head = more
+        if b"upgrade: websocket" in head.lower():
+            self.sent, self.received, self.ended = bytearray(), bytearray(), []
+            return super().relay(client)
+        if head:
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        client.close()
 
 
 class Page:
