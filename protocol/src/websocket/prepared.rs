@@ -7,6 +7,8 @@ use core::fmt;
 use std::sync::OnceLock;
 
 use super::MessageKind;
+#[cfg(feature = "deflate")]
+use super::Role;
 use super::assembly::Message;
 use super::connection::Connection;
 use super::error::SendError;
@@ -81,7 +83,7 @@ impl Prepared {
     /// The compressed frame, if this connection takes it, and there is memory to make it.
     #[cfg(feature = "deflate")]
     fn compressed(&self, connection: &Connection) -> Option<&Arc<[u8]>> {
-        let bits = connection.shared_window_bits()?;
+        let bits = connection.deflate()?.shared_window_bits(Role::Server)?;
         let place = self.compressed.get(usize::from(bits.checked_sub(9)?))?;
         if let Some(frame) = place.get() {
             return Some(frame);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
 use keepwatch_protocol::Instant;
 use keepwatch_protocol::websocket::handshake::accept_key;
 
@@ -18,7 +19,7 @@ pub(super) struct Retry {
 
 impl Retry {
     pub(super) fn new(seed: u64) -> Self {
-        Self { random: Random(seed), failures: 0, good_since: None }
+        Self { random: Random(Rng::with_seed(seed)), failures: 0, good_since: None }
     }
 
     pub(super) fn random(&mut self) -> &mut Random {
@@ -53,16 +54,12 @@ impl Retry {
     }
 }
 
-/// `SplitMix64`: small, and the same for ever.
-pub(super) struct Random(u64);
+/// What is drawn, the same for the same seed.
+pub(super) struct Random(Rng);
 
 impl Random {
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.u64(..)
     }
 
     /// The nonce of a WebSocket's handshake. The server sees it, and is not to tell from it what is drawn next, which is the seed
@@ -77,8 +74,7 @@ impl Random {
     /// Evenly from zero to a duration.
     fn up_to(&mut self, longest: Duration) -> Duration {
         let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        let drawn = u128::from(self.next()) * (u128::from(nanos) + 1);
-        Duration::from_nanos((drawn >> 64) as u64)
+        Duration::from_nanos(self.0.u64(..=nanos))
     }
 }
 
@@ -102,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_nonce_is_another_each_time_and_not_what_was_drawn() {
-        let (mut one, mut same) = (Random(1), Random(1));
+        let (mut one, mut same) = (Retry::new(1).random, Retry::new(1).random);
         let (first, drawn) = (one.nonce(), same.next().to_be_bytes());
         assert_ne!(first, one.nonce());
         assert!(!first.windows(8).any(|part| part == drawn));

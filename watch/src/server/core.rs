@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use fastrand::Rng;
 use keepwatch_protocol::timer::Wheel;
 use keepwatch_protocol::{ConnectionId, Instant, Now, http1, websocket};
 
@@ -42,7 +43,7 @@ pub(super) struct Core<S> {
     pub(super) metrics: Metrics,
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
-    seed: u64,
+    random: Rng,
 }
 
 /// What the index keeps of a watcher: whose it is, and where it is in the log.
@@ -87,7 +88,7 @@ impl<S: Store> Core<S> {
             metrics: Metrics::new(compressed),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
-            seed,
+            random: Rng::with_seed(seed),
             config,
         }
     }
@@ -192,13 +193,9 @@ impl<S: Store> Core<S> {
         pool + self.metrics.compressed.memory()
     }
 
-    /// Entropy that differs with each call (splitmix64).
+    /// Entropy that differs with each call.
     pub(super) fn entropy(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.seed;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
+        self.random.u64(..)
     }
 
     /// How long an `EventSource` that is sent away is to wait: 2 to 10 seconds.

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
-    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode, RecvError,
+    Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode, RecvError, Role,
 };
 use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
 use serde_json::{Map, Value};
@@ -413,8 +413,7 @@ impl Connection {
 
 /// The window of what is compressed for many, if this connection takes it.
 fn shared_window_bits(machine: &Machine) -> Option<u8> {
-    let agreed = machine.deflate().filter(|agreed| agreed.server_no_context_takeover())?;
-    Some(agreed.server_max_window_bits())
+    machine.deflate()?.shared_window_bits(Role::Server)
 }
 
 /// Says what became of writes, as far as it is known.

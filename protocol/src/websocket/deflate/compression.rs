@@ -122,9 +122,10 @@ impl Compression {
 
 #[cfg(feature = "deflate")]
 impl DeflateConfig {
-    /// The fewest bytes of a message that is compressed.
-    pub(super) fn threshold(&self, takeover: bool) -> usize {
-        if takeover { self.takeover_threshold } else { self.threshold }
+    /// Whether a message is long enough to be compressed.
+    pub(super) fn compresses(&self, payload: &[u8], takeover: bool) -> bool {
+        let fewest = if takeover { self.takeover_threshold } else { self.threshold };
+        payload.len() >= fewest.max(1)
     }
 
     pub(super) fn in_range(self) -> Self {

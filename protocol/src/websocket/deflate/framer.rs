@@ -50,7 +50,7 @@ impl Framer {
     /// [threshold](field@DeflateConfig::threshold), and those that would become no smaller, go as they are.
     pub fn put(&mut self, message: Message<'_>, out: &mut Vec<u8>) -> bool {
         let payload = message.as_bytes();
-        let mut compresses = payload.len() >= self.config.threshold(false) && !payload.is_empty();
+        let mut compresses = self.config.compresses(payload, false);
         if compresses {
             self.compressed.clear();
             self.compressor.reset();

@@ -202,6 +202,12 @@ impl Parameters {
         }
     }
 
+    /// The window of what this role may compress once for many: none with context takeover, where each message depends on those
+    /// before.
+    pub fn shared_window_bits(self, sender: Role) -> Option<u8> {
+        (!self.takeover(sender)).then_some(self.window_bits(sender))
+    }
+
     /// The bits of this role's window.
     pub const fn window_bits(self, sender: Role) -> u8 {
         match sender {

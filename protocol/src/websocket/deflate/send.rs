@@ -28,7 +28,7 @@ impl Connection {
     ) -> bool {
         let Some((parameters, pool)) = self.deflate.zip(self.config.compression.pool()) else { return false };
         let takeover = parameters.takeover(self.role);
-        if payload.len() < pool.config().threshold(takeover) || payload.is_empty() {
+        if !pool.config().compresses(payload, takeover) {
             return false;
         }
         let Some(mut buffer) = pool.take::<Buffer>((), Memory::OnDemand) else { return false };
@@ -77,17 +77,10 @@ impl Connection {
         }
     }
 
-    /// The window for messages that are shared: none if they are not compressed, or depend on those before.
-    pub(in super::super) fn shared_window_bits(&self) -> Option<u8> {
-        let parameters = self.deflate?;
-        (!parameters.takeover(self.role)).then_some(parameters.window_bits(self.role))
-    }
-
-    /// A message of at least the threshold for all connections with such a window; `None` if it is shorter, or there is no
-    /// memory.
+    /// A message for all connections with such a window; `None` if it is too short to be compressed, or there is no memory.
     pub(in super::super) fn compress_shared(&self, window_bits: u8, payload: &[u8]) -> Option<Vec<u8>> {
         let pool = self.config.compression.pool()?;
-        if payload.is_empty() || payload.len() < pool.config().threshold(false) {
+        if !pool.config().compresses(payload, false) {
             return None;
         }
         let mut compressor: Pooled<Compressor> = pool.take(window_bits, Memory::OnDemand)?;
