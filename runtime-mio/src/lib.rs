@@ -13,12 +13,15 @@
 //!
 //! [`connect`] runs a client, such as a `WebSocketClient`, over connections that it makes: the same loop, the other way round.
 //!
+//! Several threads serve the same addresses, each with a server of its own, when the runtime is [split](Runtime::split).
+//!
 //! All logic that is no system call is in the [`Driver`]. What is here maps its ids to sockets, makes the calls and waits:
 //! one turn takes the events, accepts and makes some connections, and lets the driver take its turn.
 #![forbid(unsafe_code)]
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
@@ -26,7 +29,7 @@ use std::time::Duration;
 
 use keepwatch_protocol::driver::{Io, Sockets};
 use keepwatch_protocol::{ConnectionId, Driver, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Table, is_connected};
+use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Seat, Table, is_connected};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -84,12 +87,11 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
         poll.registry().register(&mut listener, token_below(index), Interest::READABLE)?;
         listeners.push(listener);
     }
-    let waking = mio::Waker::new(poll.registry(), WAKE)?;
-    let alarm = Arc::new(Alarm { waking, rung: AtomicBool::new(false) });
+    let alarm = Alarm::of(&poll)?;
     let (handle, control) = Handle::new(addresses, Waker::from(Arc::clone(&alarm)));
     let clock = Clock::new();
     let (listeners, connecting) = (Listeners::new(listeners), Connecting::default());
-    Ok((Runtime { poll, listeners, connecting, alarm, control, clock, options }, handle))
+    Ok((Runtime { poll, listeners, connecting, alarm, control, clock, options, seat: None }, handle))
 }
 
 /// Listening sockets, and what is needed to serve their connections.
@@ -102,9 +104,62 @@ pub struct Runtime {
     control: Control,
     clock: Clock,
     options: Options,
+    /// Among the runtimes that it was split into.
+    seat: Option<Seat<Accepted>>,
 }
 
+type Accepted = (TcpStream, SocketAddr);
+
 impl Runtime {
+    /// Makes so many runtimes of this one, each to [serve](Self::serve) on a thread of its own, with a server of its own.
+    ///
+    /// The first listens. It hands each connection to the one that has the fewest, and serves its own share. All are stopped by
+    /// the same [`Handle`], and each by itself if waiting fails: a program then has the handle stop the others. The options are
+    /// those of each: [`connections`](keepwatch_protocol::DriverConfig::connections) too.
+    ///
+    /// ```no_run
+    /// use std::num::NonZeroUsize;
+    /// use std::thread;
+    ///
+    /// use keepwatch_mio::{Options, bind};
+    /// use keepwatch_protocol::Server;
+    ///
+    /// fn run<S: Server + Send>(machine: impl Fn() -> S, threads: NonZeroUsize) -> std::io::Result<()> {
+    ///     let (runtime, handle) = bind(Options::new([([127, 0, 0, 1], 8080).into()]))?;
+    ///     thread::scope(|scope| {
+    ///         let serve = |runtime: keepwatch_mio::Runtime| {
+    ///             let server = machine();
+    ///             let handle = &handle;
+    ///             scope.spawn(move || runtime.serve(server).inspect_err(|_| handle.abort()))
+    ///         };
+    ///         let threads: Vec<_> = runtime.split(threads)?.into_iter().map(serve).collect();
+    ///         threads.into_iter().try_for_each(|thread| thread.join().expect("no server panics"))
+    ///     })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The system has no further poll.
+    pub fn split(self, count: NonZeroUsize) -> io::Result<Vec<Self>> {
+        let mut all = vec![self];
+        for _ in 1..count.get() {
+            let poll = Poll::new()?;
+            let alarm = Alarm::of(&poll)?;
+            let first = &all[0];
+            let control = first.control.another(Waker::from(Arc::clone(&alarm)));
+            let options = Options { listen: Vec::new(), connect: Vec::new(), ..first.options.clone() };
+            let (listeners, connecting) = (Listeners::new([]), Connecting::default());
+            let clock = first.clock;
+            all.push(Self { poll, listeners, connecting, alarm, control, clock, options, seat: None });
+        }
+        let seats = Seat::new(all.iter().map(|runtime| Waker::from(Arc::clone(&runtime.alarm))));
+        for (runtime, seat) in all.iter_mut().zip(seats) {
+            runtime.seat = Some(seat);
+        }
+        Ok(all)
+    }
+
     /// Runs the server on this thread until its [`Handle`] says stop and all connections are gone. One that listens nowhere also
     /// ends when all connections that it [made](Options::connect) are gone.
     ///
@@ -140,11 +195,12 @@ impl Runtime {
             self.accept(&mut connections, &mut driver, now);
             self.adopt(&mut connections, &mut driver, now)?;
             let more = driver.turn(&mut connections, now);
-            if connections.released {
-                connections.released = false;
+            let released = std::mem::take(&mut connections.released);
+            if released > 0 {
                 self.listeners.released();
+                self.give_up(released);
             }
-            let alone = self.listeners.is_empty() && self.connecting.is_empty();
+            let alone = self.seat.is_none() && self.listeners.is_empty() && self.connecting.is_empty();
             if driver.is_drained() || (alone && driver.connections() == 0) {
                 return Ok(driver.into_server());
             }
@@ -198,16 +254,42 @@ impl Runtime {
     }
 
     fn accept<S: Server>(&mut self, connections: &mut Connections, driver: &mut Driver<S>, now: Now) {
+        for accepted in self.seat.as_ref().map(Seat::take).unwrap_or_default() {
+            self.keep(accepted, connections, driver, now);
+        }
         for _ in 0..ACCEPTS {
             let accepted = self.listeners.accept(now.instant, |listener, _| listener.accept());
-            let Some((mut stream, address)) = accepted else { return };
-            // One that is not taken is closed as it is dropped.
-            let Some(id) = driver.accept(&Peer::at(address), now) else { continue };
-            if let Err(error) = self.poll.registry().register(&mut stream, Token(id.slot()), EDGES) {
-                log::warn!("cannot wait for a connection: {error}");
-                driver.failed(id, now);
+            let Some(accepted) = accepted else { return };
+            let own = match &self.seat {
+                None => Some(accepted),
+                Some(seat) => seat.place(accepted),
+            };
+            if let Some(accepted) = own {
+                self.keep(accepted, connections, driver, now);
             }
-            connections.table.insert(id, stream);
+        }
+    }
+
+    fn keep<S: Server>(
+        &self,
+        (mut stream, address): Accepted,
+        connections: &mut Connections,
+        driver: &mut Driver<S>,
+        now: Now,
+    ) {
+        // One that is not taken is closed as it is dropped.
+        let Some(id) = driver.accept(&Peer::at(address), now) else { return self.give_up(1) };
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(id.slot()), EDGES) {
+            log::warn!("cannot wait for a connection: {error}");
+            driver.failed(id, now);
+        }
+        connections.table.insert(id, stream);
+    }
+
+    /// So many connections of its share are gone.
+    fn give_up(&self, count: usize) {
+        if let Some(seat) = &self.seat {
+            seat.released(count);
         }
     }
 
@@ -235,6 +317,9 @@ impl Runtime {
             // From here on its events are the connection's; one that came before is told again.
             self.poll.registry().reregister(&mut stream, Token(id.slot()), EDGES)?;
             connections.table.insert(id, stream);
+            if let Some(seat) = &self.seat {
+                seat.joined();
+            }
         }
         Ok(())
     }
@@ -247,8 +332,8 @@ const EDGES: Interest = Interest::READABLE.add(Interest::WRITABLE);
 #[derive(Debug, Default)]
 struct Connections {
     table: Table<TcpStream>,
-    /// Whether one was closed in this turn.
-    released: bool,
+    /// How many were closed in this turn.
+    released: usize,
 }
 
 impl Sockets for Connections {
@@ -268,7 +353,7 @@ impl Sockets for Connections {
     }
 
     fn close(&mut self, id: ConnectionId) {
-        self.released |= self.table.remove(id).is_some();
+        self.released += usize::from(self.table.remove(id).is_some());
     }
 }
 
@@ -277,6 +362,13 @@ impl Sockets for Connections {
 struct Alarm {
     waking: mio::Waker,
     rung: AtomicBool,
+}
+
+impl Alarm {
+    fn of(poll: &Poll) -> io::Result<Arc<Self>> {
+        let waking = mio::Waker::new(poll.registry(), WAKE)?;
+        Ok(Arc::new(Self { waking, rung: AtomicBool::new(false) }))
+    }
 }
 
 impl Wake for Alarm {

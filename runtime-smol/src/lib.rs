@@ -24,13 +24,14 @@
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use keepwatch_protocol::driver::{Io, Sockets};
 use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Table, is_connected};
+use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Seat, Table, is_connected};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::{Async, Timer};
 
@@ -78,7 +79,7 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
     let (handle, control) = Handle::new(addresses, news.waker(Of::Handle));
     let (clock, listeners) = (Clock::new(), Listeners::new(listeners));
     let connecting = Connecting::default();
-    Ok((Runtime { listeners, connecting, news, control, clock, options }, handle))
+    Ok((Runtime { listeners, connecting, news, control, clock, options, seat: None }, handle))
 }
 
 /// Listening sockets, and what is needed to serve their connections.
@@ -90,9 +91,38 @@ pub struct Runtime {
     control: Control,
     clock: Clock,
     options: Options,
+    /// Among the runtimes that it was split into.
+    seat: Option<Seat<Accepted>>,
 }
 
+type Accepted = (TcpStream, SocketAddr);
+
 impl Runtime {
+    /// Makes so many runtimes of this one, each to [serve](Self::serve) a server of its own, on a thread of its own.
+    ///
+    /// The first listens. It hands each connection to the one that has the fewest, and serves its own share. All are stopped by
+    /// the same [`Handle`]. The options are those of each: [`connections`](keepwatch_protocol::DriverConfig::connections) too.
+    ///
+    /// The reactor stays one for the process: all wait for their sockets there, and the threads take turns in waiting for it.
+    #[must_use]
+    pub fn split(self, count: NonZeroUsize) -> Vec<Self> {
+        let mut all = vec![self];
+        for _ in 1..count.get() {
+            let first = &all[0];
+            let news = Arc::new(News::default());
+            let control = first.control.another(news.waker(Of::Handle));
+            let options = Options { listen: Vec::new(), connect: Vec::new(), ..first.options.clone() };
+            let (listeners, connecting) = (Listeners::new([]), Connecting::default());
+            let clock = first.clock;
+            all.push(Self { listeners, connecting, news, control, clock, options, seat: None });
+        }
+        let seats = Seat::new(all.iter().map(|runtime| runtime.news.waker(Of::Handle)));
+        for (runtime, seat) in all.iter_mut().zip(seats) {
+            runtime.seat = Some(seat);
+        }
+        all
+    }
+
     /// Runs the server until its [`Handle`] says stop and all connections are gone. One that listens nowhere also ends when all
     /// connections that it [made](Options::connect) are gone. Dropped earlier, it closes everything at once, and the server with
     /// it.
@@ -112,7 +142,7 @@ impl Runtime {
     pub async fn run<S: Server>(self, server: S) -> io::Result<S> {
         let mut serving = Serving {
             driver: Driver::new(server, self.options.driver.clone()),
-            connections: Connections { table: Table::default(), released: false },
+            connections: Connections::default(),
             woken: Vec::new(),
             timer: Timer::never(),
             armed: None,
@@ -150,10 +180,13 @@ impl<S: Server> Serving<S> {
         self.accept(now);
         self.adopt(now)?;
         let more = self.driver.turn(&mut self.connections, now);
-        if std::mem::take(&mut self.connections.released) {
+        let released = std::mem::take(&mut self.connections.released);
+        if released > 0 {
             self.runtime.listeners.released();
+            self.give_up(released);
         }
-        let alone = self.runtime.listeners.is_empty() && self.runtime.connecting.is_empty();
+        let Runtime { seat, listeners, connecting, .. } = &self.runtime;
+        let alone = seat.is_none() && listeners.is_empty() && connecting.is_empty();
         if self.driver.is_drained() || (alone && self.driver.connections() == 0) {
             return Poll::Ready(Ok(()));
         }
@@ -186,21 +219,42 @@ impl<S: Server> Serving<S> {
     }
 
     fn accept(&mut self, now: Now) {
+        for accepted in self.runtime.seat.as_ref().map(Seat::take).unwrap_or_default() {
+            self.keep(accepted, now);
+        }
         for _ in 0..ACCEPTS {
             let accepted = self.runtime.listeners.accept(now.instant, |listener, _| listener.accept());
-            let Some((stream, address)) = accepted else { return };
-            // One that is not taken is closed as it is dropped.
-            let Some(id) = self.driver.accept(&Peer::at(address), now) else { continue };
-            match Async::new(stream) {
-                Ok(socket) => {
-                    let waker = self.runtime.news.waker(Of::Connection(id));
-                    self.connections.table.insert(id, Waited { socket, waker });
-                }
-                Err(error) => {
-                    log::warn!("cannot wait for a connection: {error}");
-                    self.driver.failed(id, now);
-                }
+            let Some(accepted) = accepted else { return };
+            let own = match &self.runtime.seat {
+                None => Some(accepted),
+                Some(seat) => seat.place(accepted),
+            };
+            if let Some(accepted) = own {
+                self.keep(accepted, now);
             }
+        }
+    }
+
+    fn keep(&mut self, (stream, address): Accepted, now: Now) {
+        // One that is not taken is closed as it is dropped.
+        let Some(id) = self.driver.accept(&Peer::at(address), now) else { return self.give_up(1) };
+        match Async::new(stream) {
+            Ok(socket) => {
+                let waker = self.runtime.news.waker(Of::Connection(id));
+                self.connections.table.insert(id, Waited { socket, waker });
+            }
+            Err(error) => {
+                log::warn!("cannot wait for a connection: {error}");
+                self.driver.failed(id, now);
+                self.connections.released += 1;
+            }
+        }
+    }
+
+    /// So many connections of its share are gone.
+    fn give_up(&self, count: usize) {
+        if let Some(seat) = &self.runtime.seat {
+            seat.released(count);
         }
     }
 
@@ -219,6 +273,9 @@ impl<S: Server> Serving<S> {
             let Some(id) = self.driver.accept(&Peer::at(address), now) else { continue };
             let waker = self.runtime.news.waker(Of::Connection(id));
             self.connections.table.insert(id, Waited { waker, ..made });
+            if let Some(seat) = &self.runtime.seat {
+                seat.joined();
+            }
         }
         Ok(())
     }
@@ -243,10 +300,11 @@ impl<S: Server> Serving<S> {
 }
 
 /// The driver's way to the sockets.
+#[derive(Default)]
 struct Connections {
     table: Table<Waited<TcpStream>>,
-    /// Whether one was closed in this turn.
-    released: bool,
+    /// How many were closed in this turn.
+    released: usize,
 }
 
 impl Sockets for Connections {
@@ -266,7 +324,7 @@ impl Sockets for Connections {
     }
 
     fn close(&mut self, id: ConnectionId) {
-        self.released |= self.table.remove(id).is_some();
+        self.released += usize::from(self.table.remove(id).is_some());
     }
 }
 

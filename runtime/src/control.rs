@@ -1,23 +1,24 @@
 //! How other threads stop a runtime.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-/// Stops a runtime from anywhere, and says where it listens. What it asks for is remembered until the runtime serves, and
-/// does nothing once that has ended. Dropping it stops nothing.
+/// Stops a runtime from anywhere, and all that were [split](Control::another) off it, and says where it listens. What it asks for
+/// is remembered until the runtime serves, and does nothing once that has ended. Dropping it stops nothing.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
-    waker: Waker,
 }
 
 /// The runtime's side of its [`Handle`]s. Look at it after the waker was woken.
 #[derive(Debug)]
 pub struct Control {
     shared: Arc<Shared>,
+    /// The grace that was taken last.
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -25,6 +26,8 @@ struct Shared {
     addresses: Box<[SocketAddr]>,
     /// The shortest grace that was asked for, in nanoseconds.
     grace: AtomicU64,
+    /// One for each control.
+    wakers: Mutex<Vec<Waker>>,
 }
 
 /// Nobody asked.
@@ -34,8 +37,9 @@ impl Handle {
     /// A handle to a runtime that listens on these addresses and is woken by this waker, and the runtime's side of it.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>, waker: Waker) -> (Self, Control) {
         let addresses = addresses.into_iter().collect();
-        let shared = Arc::new(Shared { addresses, grace: AtomicU64::new(NONE) });
-        (Self { shared: Arc::clone(&shared), waker }, Control { shared })
+        let shared = Shared { addresses, grace: AtomicU64::new(NONE), wakers: Mutex::new(vec![waker]) };
+        let shared = Arc::new(shared);
+        (Self { shared: Arc::clone(&shared) }, Control { shared, taken: NONE })
     }
 
     /// Where the runtime listens, in the order of [`Options::listen`](crate::Options::listen), with the ports that the system
@@ -49,7 +53,9 @@ impl Handle {
     pub fn shutdown(&self, grace: Duration) {
         let grace = u64::try_from(grace.as_nanos()).unwrap_or(NONE).min(NONE - 1);
         self.shared.grace.fetch_min(grace, Ordering::Release);
-        self.waker.wake_by_ref();
+        // Woken without the lock: a waker may do anything.
+        let wakers = self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Close every connection as it is, and end. The same as a [`shutdown`](Self::shutdown) without grace.
@@ -59,10 +65,19 @@ impl Handle {
 }
 
 impl Control {
-    /// Takes the request to stop, if there is one: drain for so long, and end.
-    pub fn take(&self) -> Option<Duration> {
-        let grace = self.shared.grace.swap(NONE, Ordering::Acquire);
-        (grace != NONE).then(|| Duration::from_nanos(grace))
+    /// The side of one more runtime, which the same handles stop, and wake by this waker.
+    #[must_use]
+    pub fn another(&self, waker: Waker) -> Self {
+        self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        Self { shared: Arc::clone(&self.shared), taken: NONE }
+    }
+
+    /// Takes the request to stop, if there is a new one: drain for so long, and end.
+    pub fn take(&mut self) -> Option<Duration> {
+        let grace = self.shared.grace.load(Ordering::Acquire);
+        let is_new = grace < self.taken;
+        self.taken = grace;
+        is_new.then(|| Duration::from_nanos(grace))
     }
 }
 
@@ -84,7 +99,7 @@ mod tests {
     #[test]
     fn a_request_wakes_and_is_taken_once() {
         let count = Arc::new(Count(AtomicUsize::new(0)));
-        let (handle, control) = Handle::new([], Waker::from(Arc::clone(&count)));
+        let (handle, mut control) = Handle::new([], Waker::from(Arc::clone(&count)));
         assert_eq!(control.take(), None);
         handle.clone().shutdown(Duration::from_secs(3));
         assert_eq!(count.0.load(Ordering::Relaxed), 1);
@@ -94,12 +109,36 @@ mod tests {
 
     #[test]
     fn the_shorter_grace_counts() {
-        let (handle, control) = Handle::new([], Waker::noop().clone());
+        let (handle, mut control) = Handle::new([], Waker::noop().clone());
         handle.shutdown(Duration::MAX);
         handle.abort();
         handle.shutdown(Duration::from_secs(1));
         assert_eq!(control.take(), Some(Duration::ZERO));
         handle.shutdown(Duration::MAX);
+        assert_eq!(control.take(), None);
+    }
+
+    #[test]
+    fn a_grace_without_end_is_long() {
+        let (handle, mut control) = Handle::new([], Waker::noop().clone());
+        handle.shutdown(Duration::MAX);
         assert!(control.take() > Some(Duration::from_secs(1 << 32)));
+    }
+
+    #[test]
+    fn every_runtime_of_a_handle_is_woken_and_told() {
+        let counts = [(); 2].map(|()| Arc::new(Count(AtomicUsize::new(0))));
+        let [one, two] = counts.clone().map(Waker::from);
+        let (handle, mut first) = Handle::new([], one);
+        handle.shutdown(Duration::from_secs(3));
+        let mut second = first.another(two);
+        for control in [&mut first, &mut second] {
+            assert_eq!(control.take(), Some(Duration::from_secs(3)));
+        }
+        handle.abort();
+        for control in [&mut first, &mut second] {
+            assert_eq!(control.take(), Some(Duration::ZERO));
+        }
+        assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [2, 1]);
     }
 }

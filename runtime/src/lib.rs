@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`Options`], [`listen`] | which addresses, and the options of the sockets |
 //! | [`Listeners`], [`AcceptBackoff`] | accepting in bounded turns, and what to do when accepting fails |
+//! | [`Seat`] | runtimes that share what one of them accepts |
 //! | [`Connecting`] | making connections, each with its end |
 //! | [`Table`], [`read()`], [`write()`] | from ids to sockets, and the two calls that move bytes |
 //! | [`Clock`] | the one place that reads a clock |
@@ -22,6 +23,7 @@ mod control;
 pub mod daemon;
 mod io;
 mod options;
+mod share;
 
 pub use accept::{AcceptBackoff, Listeners, Retry};
 pub use clock::Clock;
@@ -29,3 +31,4 @@ pub use connect::{Connecting, is_connected};
 pub use control::{Control, Handle};
 pub use io::{Table, read, write};
 pub use options::{Options, listen};
+pub use share::Seat;
