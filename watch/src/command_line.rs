@@ -1,6 +1,7 @@
 //! The command line that every binary of the watch server shares.
 
 use core::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -10,11 +11,8 @@ use keepwatch_protocol::UnixMillis;
 use keepwatch_protocol::websocket::Compression;
 
 use crate::config::Config;
-use crate::handle::Handle;
 use crate::key::Revision;
-#[cfg(feature = "deflate")]
-use crate::request::decimal;
-use crate::request::duration;
+use crate::request::{decimal, duration};
 use crate::server::{Shared, WatchServer};
 
 /// List keys, then be told of every change: by short poll, long poll, chunked stream, server-sent events or WebSocket.
@@ -35,6 +33,10 @@ pub struct Arguments {
     /// How long a long poll is held at most, and if it does not say: digits and ms, s or m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = hold)]
     pub hold: Duration,
+
+    /// Threads that serve, each with a machine of its own over the one store
+    #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
+    pub threads: NonZeroUsize,
 
     /// An origin other than the server's own whose pages may write and open a WebSocket. May be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
@@ -58,11 +60,13 @@ impl Arguments {
     /// How long farewells may take after a signal.
     pub const GRACE: Duration = Duration::from_secs(5);
 
-    /// The machine that was asked for, over an empty store in memory. Its revisions begin at the wall clock in microseconds,
-    /// so that a server that is started again does not repeat numbers. `seed` is entropy.
-    pub fn machine(&self, started: UnixMillis, seed: u64) -> (WatchServer, Handle) {
+    /// A machine for each of these seeds, which are entropy: as many as there are [threads](Self::threads). They share an empty
+    /// store in memory. Its revisions begin at the wall clock in microseconds, so that a server that is started again does not
+    /// repeat numbers.
+    pub fn machines(&self, started: UnixMillis, seeds: impl IntoIterator<Item = u64>) -> Vec<WatchServer> {
         let first = Revision::new(started.0.saturating_mul(1000)).unwrap_or(Revision::ZERO);
-        Shared::new(self.config(), first).machine(seed)
+        let shared = Shared::new(self.config(), first);
+        seeds.into_iter().map(|seed| shared.machine(seed).0).collect()
     }
 
     /// The configuration that was asked for.
@@ -102,6 +106,12 @@ fn budget(text: &str) -> Result<usize, String> {
         return Err("it is at least 1MiB, or 0".into());
     }
     Ok(bytes)
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let threads = decimal(text.as_bytes()).and_then(|number| usize::try_from(number).ok());
+    let threads = threads.filter(|&threads| threads <= 256).and_then(NonZeroUsize::new);
+    threads.ok_or_else(|| "it is from 1 to 256".into())
 }
 
 fn hold(text: &str) -> Result<Duration, String> {
@@ -164,6 +174,9 @@ mod tests {
             (["--hold", "60"], "digits and ms, s or m"),
             (["--hold", "0s"], "from 1s to 60m"),
             (["--hold", "2000m"], "from 1s to 60m"),
+            (["--threads", "0"], "from 1 to 256"),
+            (["--threads", "257"], "from 1 to 256"),
+            (["--threads", "two"], "from 1 to 256"),
             (["--listen", "localhost"], "invalid socket address"),
             (["--allow-origin", "example.org"], "a scheme and a host"),
             (["--allow-origin", "https://Example.org"], "in lower case"),
@@ -192,10 +205,21 @@ mod tests {
     fn revisions_begin_at_the_clock() {
         // Beyond what JavaScript reads exactly, there is nothing better than to begin at 0.
         for (clock, first) in [(1_700_000_000_000, 1_700_000_000_000_000), (u64::MAX, 0)] {
-            let (mut server, _handle) = parse(&[]).unwrap().machine(UnixMillis(clock), 0);
+            let mut server = parse(&[]).unwrap().machines(UnixMillis(clock), [0]).remove(0);
             server.start(Waker::noop(), Now::default());
             assert_eq!(server.next_ready(Now::default()), None);
             assert_eq!(server.revision().as_u64(), first);
+        }
+    }
+
+    #[test]
+    fn machines_share_the_store() {
+        let mut machines = parse(&[]).unwrap().machines(UnixMillis(1), [1, 2]);
+        assert_eq!(machines.len(), 2);
+        for machine in &mut machines {
+            machine.start(Waker::noop(), Now::default());
+            assert_eq!(machine.next_ready(Now::default()), None);
+            assert_eq!(machine.revision().as_u64(), 1000);
         }
     }
 

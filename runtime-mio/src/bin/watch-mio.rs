@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use keepwatch_mio::{Options, bind};
+use keepwatch_mio::{Options, Runtime, bind};
 use keepwatch_runtime::{Clock, daemon};
 use keepwatch_watch::command_line::Arguments;
 
@@ -16,8 +16,11 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> io::Result<()> {
     env_logger::init();
     let (runtime, handle) = bind(Options::new(arguments.listen.iter().copied()))?;
-    let (server, _publisher) = arguments.machine(Clock::new().now().unix, getrandom::u64()?);
+    let seeds = (0..arguments.threads.get()).map(|_| getrandom::u64()).collect::<Result<Vec<_>, _>>()?;
+    let machines = arguments.machines(Clock::new().now().unix, seeds);
+    let runtimes = runtime.split(arguments.threads)?;
     daemon::stop_on_signals(handle.clone(), Arguments::GRACE)?;
     daemon::announce(&handle)?;
-    runtime.serve(server)
+    let serve = |(runtime, server): (Runtime, _)| move || runtime.serve(server);
+    daemon::on_threads(&handle, runtimes.into_iter().zip(machines).map(serve).collect())
 }

@@ -11,9 +11,10 @@ use keepwatch_protocol::{ConnectionId, Instant, Now, http1, websocket};
 
 use super::Shared;
 use super::delivery::Delivery;
-use super::metrics::Metrics;
+use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
 use crate::change::Batch;
+use crate::compressed::Tally;
 use crate::config::Config;
 use crate::handle::{Answer, Queue};
 use crate::index::Index;
@@ -41,6 +42,10 @@ pub(super) struct Core<S> {
     pub(super) readers: BTreeSet<u32>,
     pub(super) publishing: Publishing,
     pub(super) metrics: Metrics,
+    /// What the encoders of all machines did.
+    pub(super) compressed: Tally,
+    /// How many were admitted and are not closed.
+    pub(super) connections: usize,
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
     random: Rng,
@@ -64,7 +69,7 @@ pub(super) enum Owner {
 
 impl<S: Store> Core<S> {
     pub(super) fn new(shared: &Shared, store: S, queue: Arc<Queue>, seed: u64) -> Self {
-        let Shared { config, encodings: (encodings, surfaces), room, compressed, .. } = shared;
+        let Shared { config, encodings: (encodings, surfaces), room, compressed, board, .. } = shared;
         let (config, encodings) = (config.clone(), encodings.clone());
         let mut http = config.http.clone();
         http.limits.body_bytes = config.value_bytes as u64;
@@ -85,7 +90,9 @@ impl<S: Store> Core<S> {
             room: room.join(config.hello_lines),
             readers: BTreeSet::new(),
             publishing: Publishing::new(queue),
-            metrics: Metrics::new(compressed),
+            metrics: board.join(),
+            compressed: compressed.clone(),
+            connections: 0,
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
             random: Rng::with_seed(seed),
@@ -190,7 +197,20 @@ impl<S: Store> Core<S> {
         let pool = self.config.websocket.compression.memory();
         #[cfg(not(feature = "deflate"))]
         let pool = 0;
-        pool + self.metrics.compressed.memory()
+        pool + self.compressed.memory()
+    }
+
+    /// What others show of this machine when they are asked.
+    pub(super) fn publish_levels(&self) {
+        self.metrics.set(Levels {
+            connections: self.connections,
+            watchers: self.index.len(),
+            keys: self.view.len(),
+            revision: self.view.revision().as_u64(),
+            state_bytes: self.view.bytes(),
+            log_bytes: self.view.log().bytes(),
+            encoded_bytes: self.view.log().encoded_bytes(),
+        });
     }
 
     /// Entropy that differs with each call.

@@ -7,7 +7,6 @@ use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
 use super::connection::{Activity, Connection, Leaving, Protocol};
 use super::core::{Core, Writer};
 use super::delivery::Outgoing;
-use super::metrics::Levels;
 use super::websocket::Socket;
 use crate::key::{Key, Revision};
 use crate::request::{self, Call, Continue, EntityTags, Hold, Precondition, Refusal};
@@ -213,15 +212,8 @@ impl Connection {
                 self.answer(exchange, status, &text, body, out, now);
             }
             Call::Metrics => {
-                let text = core.metrics.text(&Levels {
-                    watchers: core.index.len(),
-                    keys: core.view.len(),
-                    revision: core.view.revision().as_u64(),
-                    state_bytes: core.view.bytes(),
-                    log_bytes: core.view.log().bytes(),
-                    encoded_bytes: core.view.log().encoded_bytes(),
-                    compression_bytes: core.compression_bytes(),
-                });
+                core.publish_levels();
+                let text = core.metrics.text(&core.compressed, core.compression_bytes());
                 let kind = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
                 let fields = [("Content-Type", &kind[..]), NO_STORE];
                 self.answer(exchange, StatusCode::OK, &fields, text.as_bytes(), out, now);

@@ -34,6 +34,7 @@ use keepwatch_protocol::{
 
 use self::connection::Connection;
 use self::core::Core;
+use self::metrics::Board;
 use crate::compressed::Tally;
 use crate::config::Config;
 use crate::encoding::Encodings;
@@ -53,6 +54,7 @@ pub struct Shared {
     room: Room,
     encodings: (Encodings, Surfaces),
     compressed: Tally,
+    board: Board,
 }
 
 impl Shared {
@@ -63,7 +65,14 @@ impl Shared {
         let (mut encodings, compressed) = (Encodings::new(), Tally::default());
         let surfaces = Surfaces::register(&mut encodings, &config.websocket.compression, &compressed)
             .expect("the registry takes 256 encodings");
-        Self { config, store, room: Room::default(), encodings: (encodings, surfaces), compressed }
+        Self {
+            config,
+            store,
+            room: Room::default(),
+            encodings: (encodings, surfaces),
+            compressed,
+            board: Board::default(),
+        }
     }
 
     /// A machine over the store in memory, and the handle to publish and watch through it from the same process. `seed` is
@@ -76,14 +85,13 @@ impl Shared {
     pub fn machine_over<S: Store>(&self, store: S, seed: u64) -> (WatchServer<S>, Handle) {
         let (handle, queue) = Handle::new();
         let core = Core::new(self, store, queue, seed);
-        (WatchServer { connections: Vec::new(), count: 0, core }, handle)
+        (WatchServer { connections: Vec::new(), core }, handle)
     }
 }
 
 /// The watch server: see the [crate](crate) for what it does, and [`Shared::machine`] for how to get one.
 pub struct WatchServer<S = MemoryMachine> {
     connections: Vec<Option<Connection>>,
-    count: usize,
     core: Core<S>,
 }
 
@@ -115,7 +123,7 @@ impl<S: Store> WatchServer<S> {
     pub fn usage(&self) -> Usage {
         let log = self.core.view.log();
         Usage {
-            connections: self.count,
+            connections: self.core.connections,
             watchers: self.core.index.len(),
             writes: self.core.writes.len(),
             log_changes: log.head().since(log.floor()) as usize,
@@ -142,11 +150,11 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn open(&mut self, id: ConnectionId, _: &Peer, now: Now) -> Admission {
-        if self.count >= self.core.config.connections {
+        if self.core.connections >= self.core.config.connections {
             self.core.metrics.connections_refused.inc();
             return Admission::Refuse(Cow::Borrowed(FULL));
         }
-        self.count += 1;
+        self.core.connections += 1;
         self.core.metrics.connections_opened.inc();
         if self.connections.len() <= id.slot() {
             self.connections.resize_with(id.slot() + 1, || None);
@@ -207,6 +215,7 @@ impl<S: Store> Server for WatchServer<S> {
                 continue;
             }
             self.core.view.drop_encodings();
+            self.core.publish_levels();
             return None;
         }
     }
@@ -229,7 +238,7 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn drain(&mut self, by: Instant, now: Now) {
-        self.core.drain(by, self.count, now);
+        self.core.drain(by, self.core.connections, now);
         for connection in self.connections.iter_mut().flatten() {
             connection.drain();
             connection.keep_timer(&mut self.core);
@@ -242,7 +251,7 @@ impl<S: Store> Server for WatchServer<S> {
         core.timers.cancel(id.slot());
         core.writes.forget(id.slot() as u32);
         self.connections[id.slot()] = None;
-        self.count -= 1;
+        self.core.connections -= 1;
         self.core.metrics.connections_closed.inc();
     }
 }
