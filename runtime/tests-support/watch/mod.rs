@@ -20,6 +20,7 @@ mod http;
 mod keys;
 mod lists;
 mod slow;
+mod threads;
 mod together;
 mod watches;
 mod websockets;

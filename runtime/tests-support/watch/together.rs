@@ -10,11 +10,19 @@ use super::watcher::{Transport, Watch, WebSocket, value_of};
 const WRITERS: u64 = 20;
 const EACH: u64 = 10;
 
-/// 20 writers count one key up, by HTTP and by WebSocket, each only over the revision that it has read; 7 watchers see every
-/// number once and in order.
 #[test]
 fn no_write_is_lost_and_none_is_seen_twice() {
-    let server = Process::start();
+    count_together(&Process::start());
+}
+
+#[test]
+fn the_same_on_several_threads() {
+    count_together(&Process::with(&["--threads", "3"]));
+}
+
+/// 20 writers count one key up, by HTTP and by WebSocket, each only over the revision that it has read; 7 watchers see every
+/// number once and in order.
+fn count_together(server: &Process) {
     let mut client = server.connect();
     client.put("counter", "0");
     let watchers = Transport::ALL.map(|transport| {
