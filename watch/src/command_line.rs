@@ -38,6 +38,15 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value = "1", value_parser = threads)]
     pub threads: NonZeroUsize,
 
+    /// Connections at once, on all threads. More are answered 503; when few places are left, idle ones are closed to make room
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = count)]
+    pub connections: usize,
+
+    /// Connections of one address at once (for IPv6, of one /64): more are answered 503. Not for a server behind a proxy, which
+    /// is one address. [default: no limit]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub connections_per_address: Option<usize>,
+
     /// An origin other than the server's own whose pages may write and open a WebSocket. May be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<String>,
@@ -72,7 +81,13 @@ impl Arguments {
     /// The configuration that was asked for.
     pub fn config(&self) -> Config {
         #[cfg_attr(not(feature = "deflate"), expect(unused_mut, reason = "the rest is about compression"))]
-        let mut config = Config { hold: self.hold, origins: self.allow_origin.clone(), ..Config::default() };
+        let mut config = Config {
+            hold: self.hold,
+            connections: self.connections,
+            connections_per_address: self.connections_per_address.unwrap_or(usize::MAX),
+            origins: self.allow_origin.clone(),
+            ..Config::default()
+        };
         #[cfg(feature = "deflate")]
         {
             config.websocket.compression = match self.compression_budget {
@@ -106,6 +121,11 @@ fn budget(text: &str) -> Result<usize, String> {
         return Err("it is at least 1MiB, or 0".into());
     }
     Ok(bytes)
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    let count = decimal(text.as_bytes()).and_then(|number| usize::try_from(number).ok());
+    count.filter(|&count| (1..=1_000_000).contains(&count)).ok_or_else(|| "it is from 1 to 1000000".into())
 }
 
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
@@ -149,7 +169,10 @@ mod tests {
     fn the_defaults_are_those_of_the_help() {
         let arguments = parse(&[]).unwrap();
         assert_eq!(arguments.listen, ["127.0.0.1:8080".parse().unwrap()]);
-        assert_eq!(arguments.config().hold, Config::default().hold);
+        let (given, default) = (arguments.config(), Config::default());
+        assert_eq!(given.hold, default.hold);
+        assert_eq!(given.connections, default.connections);
+        assert_eq!(given.connections_per_address, default.connections_per_address);
     }
 
     #[test]
@@ -174,6 +197,8 @@ mod tests {
             (["--hold", "60"], "digits and ms, s or m"),
             (["--hold", "0s"], "from 1s to 60m"),
             (["--hold", "2000m"], "from 1s to 60m"),
+            (["--connections", "0"], "from 1 to"),
+            (["--connections-per-address", "x"], "from 1 to"),
             (["--threads", "0"], "from 1 to 256"),
             (["--threads", "257"], "from 1 to 256"),
             (["--threads", "two"], "from 1 to 256"),

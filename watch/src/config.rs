@@ -17,8 +17,12 @@ pub struct Config {
     pub coalesce: Duration,
     /// How long a stream may be silent before it says `bookmark`. Default: 25 s.
     pub heartbeat: Duration,
-    /// Connections at once; more are answered 503. Default: 10,000.
+    /// Connections at once, of all machines that share a store; more are answered 503. When all but one in sixteen places are
+    /// taken, each that comes makes one that is idle between two requests close, those first that are idle longest. Default: 10,000.
     pub connections: usize,
+    /// Connections of one address at once, which for IPv6 is the network of 64 bits; more are answered 503. A proxy is one
+    /// address. Default: no limit of its own.
+    pub connections_per_address: usize,
     /// Watches on one WebSocket. Default: 1,024.
     pub watches: usize,
     /// Writes of one WebSocket that wait for their reply. Default: 256.
@@ -83,6 +87,7 @@ impl Default for Config {
             coalesce: Duration::from_millis(5),
             heartbeat: Duration::from_secs(25),
             connections: 10_000,
+            connections_per_address: usize::MAX,
             watches: 1024,
             writes: 256,
             key_bytes: Key::DEFAULT_MAX,

@@ -58,6 +58,7 @@
 //! [`Config::websocket`] says otherwise. `command-line`: the arguments that the binaries share.
 #![forbid(unsafe_code)]
 
+mod admission;
 pub mod change;
 pub mod client;
 #[cfg(feature = "command-line")]

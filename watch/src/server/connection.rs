@@ -40,6 +40,25 @@ pub(super) struct Connection {
     /// Input was not taken, as so much waited to be written or the turn was over: a silence of the peer says nothing.
     held: bool,
     pub(super) leaving: Leaving,
+    pub(super) listed: Listed,
+}
+
+/// Whether a connection stands among those that are [idle](super::core::IdleConnections) between requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    No,
+    /// It was idle, and has not been used since.
+    Idle,
+    Used,
+}
+
+impl Listed {
+    /// A request has come.
+    pub(super) fn used(&mut self) {
+        if *self == Self::Idle {
+            *self = Self::Used;
+        }
+    }
 }
 
 /// Whether the server drains, as far as a connection is concerned.
@@ -81,6 +100,7 @@ impl Connection {
             ping_waited: false,
             held: false,
             leaving: Leaving::No,
+            listed: Listed::No,
         }
     }
 
@@ -337,6 +357,42 @@ impl Connection {
             (Protocol::Http(_), Activity::Receiving(_)) | (Protocol::WebSocket(_), _) => After::Open,
             (Protocol::Http(_), _) => After::Paused,
         }
+    }
+
+    /// To be called when anything was done: what follows from where it has come to.
+    pub(super) fn settled<S>(&mut self, core: &mut Core<S>) {
+        if self.listed == Listed::No && self.is_between_requests() {
+            core.idle.push(self.id);
+            self.listed = Listed::Idle;
+        }
+        self.keep_timer(core);
+    }
+
+    /// It has come first among those that are idle. Closes it, if it was not used since it was last looked at.
+    pub(super) fn close_if_idle<S>(&mut self, core: &mut Core<S>) -> bool {
+        let listed = std::mem::replace(&mut self.listed, Listed::No);
+        let idle = self.is_between_requests();
+        match &mut self.protocol {
+            Protocol::Http(http) if idle && listed == Listed::Idle => {
+                http.close_after_this();
+                self.leaving = Leaving::Told;
+                core.ready.push(self.slot());
+                core.metrics.connections_shed.inc();
+                true
+            }
+            _ => {
+                self.settled(core);
+                false
+            }
+        }
+    }
+
+    /// Whether it has nothing to do, and no reason but to spare its client a handshake.
+    fn is_between_requests(&self) -> bool {
+        let idle = matches!(&self.protocol, Protocol::Http(http) if http.is_idle());
+        idle && matches!(self.activity, Activity::Idle)
+            && self.outgoing.is_none()
+            && self.leaving == Leaving::No
     }
 
     /// The timer fired.

@@ -13,6 +13,7 @@ use super::Shared;
 use super::delivery::Delivery;
 use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
+use crate::admission::Guests;
 use crate::change::Batch;
 use crate::compressed::Tally;
 use crate::config::Config;
@@ -44,8 +45,9 @@ pub(super) struct Core<S> {
     pub(super) metrics: Metrics,
     /// What the encoders of all machines did.
     pub(super) compressed: Tally,
-    /// How many were admitted and are not closed.
-    pub(super) connections: usize,
+    /// Connections that were admitted and are not closed.
+    pub(super) guests: Guests,
+    pub(super) idle: IdleConnections,
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
     random: Rng,
@@ -69,7 +71,8 @@ pub(super) enum Owner {
 
 impl<S: Store> Core<S> {
     pub(super) fn new(shared: &Shared, store: S, queue: Arc<Queue>, seed: u64) -> Self {
-        let Shared { config, encodings: (encodings, surfaces), room, compressed, board, .. } = shared;
+        let Shared { config, encodings: (encodings, surfaces), room, compressed, board, admissions, .. } =
+            shared;
         let (config, encodings) = (config.clone(), encodings.clone());
         let mut http = config.http.clone();
         http.limits.body_bytes = config.value_bytes as u64;
@@ -92,7 +95,8 @@ impl<S: Store> Core<S> {
             publishing: Publishing::new(queue),
             metrics: board.join(),
             compressed: compressed.clone(),
-            connections: 0,
+            guests: admissions.guests(),
+            idle: IdleConnections::default(),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
             random: Rng::with_seed(seed),
@@ -203,7 +207,7 @@ impl<S: Store> Core<S> {
     /// What others show of this machine when they are asked.
     pub(super) fn publish_levels(&self) {
         self.metrics.set(Levels {
-            connections: self.connections,
+            connections: self.guests.len(),
             watchers: self.index.len(),
             keys: self.view.len(),
             revision: self.view.revision().as_u64(),
@@ -279,6 +283,35 @@ impl Ready {
         let slot = self.queue.pop_front()?;
         self.queued[slot as usize] = false;
         Some(slot)
+    }
+}
+
+/// Connections that were idle between two requests, in the order in which they became so. Those that were used since, or closed,
+/// may stand here too: each connection stands here once.
+#[derive(Debug, Default)]
+pub(super) struct IdleConnections(VecDeque<ConnectionId>);
+
+impl IdleConnections {
+    pub(super) fn push(&mut self, id: ConnectionId) {
+        self.0.push_back(id);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<ConnectionId> {
+        self.0.pop_front()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether most are of connections that are closed, where there are so many connections.
+    pub(super) fn is_stale(&self, connections: usize) -> bool {
+        self.0.len() > 2 * connections + 64
+    }
+
+    pub(super) fn retain(&mut self, mut is_open: impl FnMut(ConnectionId) -> bool) {
+        self.0.retain(|&id| is_open(id));
+        self.0.shrink_to(2 * self.0.len() + 64);
     }
 }
 

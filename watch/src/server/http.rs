@@ -86,6 +86,7 @@ impl Connection {
                 Ok(Event::Paused) => break self.after_http(),
                 Ok(Event::Request(head, exchange)) => {
                     core.metrics.requests.inc();
+                    self.listed.used();
                     match request::parse(&head, &core.config) {
                         Ok(call) => {
                             if matches!(call, Call::Put { .. }) && head.expects_continue() {

@@ -48,6 +48,7 @@ pub(super) struct Counts {
     pub(super) connections_opened: Counter,
     pub(super) connections_closed: Counter,
     pub(super) connections_refused: Counter,
+    pub(super) connections_shed: Counter,
     pub(super) requests: Counter,
     pub(super) requests_malformed: Counter,
     pub(super) requests_refused: Counter,
@@ -98,10 +99,11 @@ use Together::{Most, Sum};
 
 type Read<T> = fn(&Counts) -> &T;
 
-const COUNTERS: [(&str, &str, Together, Read<Counter>); 17] = [
+const COUNTERS: [(&str, &str, Together, Read<Counter>); 18] = [
     ("connections_opened", "Connections admitted", Sum, |of| &of.connections_opened),
     ("connections_closed", "Connections that are gone", Sum, |of| &of.connections_closed),
-    ("connections_refused", "Connections answered 503 at the limit", Sum, |of| &of.connections_refused),
+    ("connections_refused", "Connections answered 503 at a limit", Sum, |of| &of.connections_refused),
+    ("connections_shed", "Idle connections closed to make room", Sum, |of| &of.connections_shed),
     ("requests", "HTTP requests understood", Sum, |of| &of.requests),
     ("requests_malformed", "HTTP requests that are not HTTP, or over a limit", Sum, |of| {
         &of.requests_malformed

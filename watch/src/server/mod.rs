@@ -35,6 +35,7 @@ use keepwatch_protocol::{
 use self::connection::Connection;
 use self::core::Core;
 use self::metrics::Board;
+use crate::admission::{Admissions, Refused};
 use crate::compressed::Tally;
 use crate::config::Config;
 use crate::encoding::Encodings;
@@ -55,6 +56,7 @@ pub struct Shared {
     encodings: (Encodings, Surfaces),
     compressed: Tally,
     board: Board,
+    admissions: Admissions,
 }
 
 impl Shared {
@@ -65,6 +67,7 @@ impl Shared {
         let (mut encodings, compressed) = (Encodings::new(), Tally::default());
         let surfaces = Surfaces::register(&mut encodings, &config.websocket.compression, &compressed)
             .expect("the registry takes 256 encodings");
+        let admissions = Admissions::new(config.connections, config.connections_per_address);
         Self {
             config,
             store,
@@ -72,6 +75,7 @@ impl Shared {
             encodings: (encodings, surfaces),
             compressed,
             board: Board::default(),
+            admissions,
         }
     }
 
@@ -123,12 +127,23 @@ impl<S: Store> WatchServer<S> {
     pub fn usage(&self) -> Usage {
         let log = self.core.view.log();
         Usage {
-            connections: self.core.connections,
+            connections: self.core.guests.len(),
             watchers: self.core.index.len(),
             writes: self.core.writes.len(),
             log_changes: log.head().since(log.floor()) as usize,
             log_bytes: log.bytes(),
             encoded_bytes: log.encoded_bytes(),
+        }
+    }
+
+    /// Makes room: the first that is idle between two requests, and was so when it was looked at last, is closed.
+    fn close_an_idle_one(&mut self) {
+        for _ in 0..self.core.idle.len() {
+            let Some(id) = self.core.idle.pop() else { return };
+            let Some((connection, core)) = self.connection(id) else { continue };
+            if connection.close_if_idle(core) {
+                return;
+            }
         }
     }
 
@@ -139,22 +154,29 @@ impl<S: Store> WatchServer<S> {
     }
 }
 
-/// What a connection beyond the limit is sent. The wait keeps those that are refused from coming back all at once.
+/// What a connection beyond a limit is sent. The wait keeps those that are refused from coming back all at once.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 44\r\n\
     Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections: try later\"}\n";
+
+/// The same, if it is the limit of its address.
+const FULL_ADDRESS: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 59\r\n\
+    Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections of one address: try later\"}\n";
 
 impl<S: Store> Server for WatchServer<S> {
     fn start(&mut self, waker: &Waker, _: Now) {
         self.core.start(waker);
     }
 
-    fn open(&mut self, id: ConnectionId, _: &Peer, now: Now) -> Admission {
-        if self.core.connections >= self.core.config.connections {
+    fn open(&mut self, id: ConnectionId, peer: &Peer, now: Now) -> Admission {
+        if let Err(refused) = self.core.guests.enter(id.slot(), peer.address.map(|address| address.ip())) {
             self.core.metrics.connections_refused.inc();
-            return Admission::Refuse(Cow::Borrowed(FULL));
+            return Admission::Refuse(Cow::Borrowed(match refused {
+                Refused::All => FULL,
+                Refused::Address => FULL_ADDRESS,
+            }));
         }
-        self.core.connections += 1;
         self.core.metrics.connections_opened.inc();
         if self.connections.len() <= id.slot() {
             self.connections.resize_with(id.slot() + 1, || None);
@@ -162,6 +184,9 @@ impl<S: Store> Server for WatchServer<S> {
         let connection = Connection::new(id, &self.core, now);
         connection.keep_timer(&mut self.core);
         self.connections[id.slot()] = Some(connection);
+        if self.core.guests.is_crowded() {
+            self.close_an_idle_one();
+        }
         Admission::Admit
     }
 
@@ -169,14 +194,14 @@ impl<S: Store> Server for WatchServer<S> {
         let Some((connection, core)) = self.connection(id) else { return After::Abort };
         let after = connection.receive(core, input, out, now);
         core.metrics.bytes_received.inc_by(input.consumed() as u64);
-        connection.keep_timer(core);
+        connection.settled(core);
         after
     }
 
     fn resume(&mut self, id: ConnectionId, out: &mut SendQueue, now: Now) -> After {
         let Some((connection, core)) = self.connection(id) else { return After::Abort };
         let after = connection.resume(core, out, now);
-        connection.keep_timer(core);
+        connection.settled(core);
         after
     }
 
@@ -194,7 +219,7 @@ impl<S: Store> Server for WatchServer<S> {
         let Some((connection, core)) = self.connection(id) else { return After::Abort };
         core.metrics.bytes_lent.inc_by(bytes as u64);
         let after = connection.sent(core, bytes, now);
-        connection.keep_timer(core);
+        connection.settled(core);
         after
     }
 
@@ -238,7 +263,7 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn drain(&mut self, by: Instant, now: Now) {
-        self.core.drain(by, self.core.connections, now);
+        self.core.drain(by, self.core.guests.len(), now);
         for connection in self.connections.iter_mut().flatten() {
             connection.drain();
             connection.keep_timer(&mut self.core);
@@ -250,8 +275,17 @@ impl<S: Store> Server for WatchServer<S> {
         connection.stop(core);
         core.timers.cancel(id.slot());
         core.writes.forget(id.slot() as u32);
+        core.guests.leave(id.slot());
         self.connections[id.slot()] = None;
-        self.core.connections -= 1;
+        if self.core.idle.is_stale(self.core.guests.len()) {
+            let connections = &self.connections;
+            self.core.idle.retain(|id| {
+                connections
+                    .get(id.slot())
+                    .and_then(Option::as_ref)
+                    .is_some_and(|connection| connection.id == id)
+            });
+        }
         self.core.metrics.connections_closed.inc();
     }
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the whole crate is a test")]
 
+mod admission;
 #[path = "../shared/commit_store.rs"]
 mod commit_store;
 mod commits;
