@@ -47,6 +47,11 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = count)]
     pub connections_per_address: Option<usize>,
 
+    /// Memory that requests which have not come to their end and answers that are not read may take together: digits and KiB, MiB
+    /// or GiB. Beyond it requests are answered 503, and a WebSocket that sends a message in parts is closed with 1013
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
+    pub buffers: usize,
+
     /// An origin other than the server's own whose pages may write and open a WebSocket. May be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<String>,
@@ -54,7 +59,7 @@ pub struct Arguments {
     /// Memory for compressing WebSocket messages: digits and KiB, MiB or GiB. Beyond it messages go uncompressed, and a client
     /// that sends a compressed one is sent away; 0: there is no compression
     #[cfg(feature = "deflate")]
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = budget)]
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = memory_or_none)]
     pub compression_budget: usize,
 }
 
@@ -84,6 +89,7 @@ impl Arguments {
         let mut config = Config {
             hold: self.hold,
             connections: self.connections,
+            buffers: self.buffers,
             connections_per_address: self.connections_per_address.unwrap_or(usize::MAX),
             origins: self.allow_origin.clone(),
             ..Config::default()
@@ -99,13 +105,23 @@ impl Arguments {
     }
 }
 
-/// The least memory that is worth it: a compressor, some inflaters and their buffers.
-#[cfg(feature = "deflate")]
-const LEAST_BUDGET: usize = 1 << 20;
+/// The least memory that is worth it: a compressor, some inflaters and their buffers; a value.
+const LEAST_MEMORY: usize = 1 << 20;
+
+fn memory(text: &str) -> Result<usize, String> {
+    let bytes = size(text).ok_or("it is digits and KiB, MiB or GiB, such as 64MiB")?;
+    if bytes < LEAST_MEMORY { Err("it is at least 1MiB".into()) } else { Ok(bytes) }
+}
 
 #[cfg(feature = "deflate")]
-fn budget(text: &str) -> Result<usize, String> {
-    const WHAT: &str = "it is digits and KiB, MiB or GiB, such as 64MiB, or 0";
+fn memory_or_none(text: &str) -> Result<usize, String> {
+    match size(text) {
+        Some(0) => Ok(0),
+        _ => memory(text).map_err(|why| why + ", or 0"),
+    }
+}
+
+fn size(text: &str) -> Option<usize> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let unit = match unit {
@@ -113,14 +129,9 @@ fn budget(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err(WHAT.into()),
+        _ => return None,
     };
-    let number = decimal(number.as_bytes()).and_then(|number| usize::try_from(number).ok());
-    let bytes = number.and_then(|number| number.checked_mul(unit)).ok_or(WHAT)?;
-    if bytes > 0 && bytes < LEAST_BUDGET {
-        return Err("it is at least 1MiB, or 0".into());
-    }
-    Ok(bytes)
+    usize::try_from(decimal(number.as_bytes())?).ok()?.checked_mul(unit)
 }
 
 fn count(text: &str) -> Result<usize, String> {
@@ -172,6 +183,7 @@ mod tests {
         let (given, default) = (arguments.config(), Config::default());
         assert_eq!(given.hold, default.hold);
         assert_eq!(given.connections, default.connections);
+        assert_eq!(given.buffers, default.buffers);
         assert_eq!(given.connections_per_address, default.connections_per_address);
     }
 
@@ -199,6 +211,8 @@ mod tests {
             (["--hold", "2000m"], "from 1s to 60m"),
             (["--connections", "0"], "from 1 to"),
             (["--connections-per-address", "x"], "from 1 to"),
+            (["--buffers", "0"], "at least 1MiB"),
+            (["--buffers", "64"], "digits and KiB, MiB or GiB"),
             (["--threads", "0"], "from 1 to 256"),
             (["--threads", "257"], "from 1 to 256"),
             (["--threads", "two"], "from 1 to 256"),

@@ -23,6 +23,9 @@ pub struct Config {
     /// Connections of one address at once, which for IPv6 is the network of 64 bits; more are answered 503. A proxy is one
     /// address. Default: no limit of its own.
     pub connections_per_address: usize,
+    /// Bytes that requests which have not come to their end, and answers to long polls which are not read, may hold together, on
+    /// all machines that share a store. Beyond it requests are answered 503, and a WebSocket is closed with 1013. Default: 256 MiB.
+    pub buffers: usize,
     /// Watches on one WebSocket. Default: 1,024.
     pub watches: usize,
     /// Writes of one WebSocket that wait for their reply. Default: 256.
@@ -88,6 +91,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(25),
             connections: 10_000,
             connections_per_address: usize::MAX,
+            buffers: 256 << 20,
             watches: 1024,
             writes: 256,
             key_bytes: Key::DEFAULT_MAX,

@@ -59,6 +59,7 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod budget;
 pub mod change;
 pub mod client;
 #[cfg(feature = "command-line")]

@@ -78,7 +78,7 @@ impl Assembler {
         if first && last {
             return Message::new(kind, bytes).map(Some);
         }
-        self.make_room(bytes.len());
+        self.buffer.reserve_exact(self.memory_with(bytes.len(), first, last) - self.buffer.len());
         self.buffer.extend_from_slice(bytes);
         if last { Message::new(kind, &self.buffer).map(Some) } else { Ok(None) }
     }
@@ -89,13 +89,19 @@ impl Assembler {
         self.buffer = Vec::new();
     }
 
-    /// Grows by doubling, but not beyond the limit.
-    fn make_room(&mut self, count: usize) {
-        let needed = self.buffer.len() + count;
-        if needed > self.buffer.capacity() {
-            let wanted = self.buffer.capacity().saturating_mul(2).min(self.limit).max(needed);
-            self.buffer.reserve_exact(wanted - self.buffer.len());
+    /// The bytes of memory that it will have with the next part, of so many bytes: for those who ask whether there is so much
+    /// before they [push](Self::push) it. It grows by doubling, but not beyond the limit.
+    pub fn memory_with(&self, count: usize, first: bool, last: bool) -> usize {
+        let (length, capacity) = if first {
+            (0, self.buffer.capacity().min(KEPT_BYTES))
+        } else {
+            (self.buffer.len(), self.buffer.capacity())
+        };
+        let needed = length.saturating_add(count);
+        if needed <= capacity || first && last || needed > self.limit {
+            return capacity;
         }
+        capacity.saturating_mul(2).min(self.limit).max(needed)
     }
 }
 
@@ -184,6 +190,21 @@ mod tests {
         }
         let message = assembler.push(MessageKind::Binary, &[], false, true);
         assert_eq!(message, Ok(Some(Message::Binary(&[9; 1000]))));
+    }
+
+    #[test]
+    fn the_memory_is_known_before_it_is_taken() {
+        let mut assembler = Assembler::new(1000);
+        assert_eq!(assembler.memory_with(1000, true, true), 0);
+        for (count, first, expected) in
+            [(10, true, 10), (5, false, 20), (5, false, 20), (200, false, 220), (300, false, 520)]
+        {
+            assert_eq!(assembler.memory_with(count, first, false), expected);
+            assert_eq!(assembler.push(MessageKind::Binary, &vec![7; count], first, false), Ok(None));
+            assert_eq!(assembler.buffer.capacity(), expected);
+        }
+        // Nothing is taken for what is refused.
+        assert_eq!(assembler.memory_with(481, false, false), 520);
     }
 
     #[test]

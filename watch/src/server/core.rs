@@ -14,6 +14,7 @@ use super::delivery::Delivery;
 use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
 use crate::admission::Guests;
+use crate::budget::Budget;
 use crate::change::Batch;
 use crate::compressed::Tally;
 use crate::config::Config;
@@ -48,6 +49,8 @@ pub(super) struct Core<S> {
     /// Connections that were admitted and are not closed.
     pub(super) guests: Guests,
     pub(super) idle: IdleConnections,
+    /// What requests and answers under way may hold.
+    pub(super) buffers: Budget,
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
     random: Rng,
@@ -71,8 +74,16 @@ pub(super) enum Owner {
 
 impl<S: Store> Core<S> {
     pub(super) fn new(shared: &Shared, store: S, queue: Arc<Queue>, seed: u64) -> Self {
-        let Shared { config, encodings: (encodings, surfaces), room, compressed, board, admissions, .. } =
-            shared;
+        let Shared {
+            config,
+            encodings: (encodings, surfaces),
+            room,
+            compressed,
+            board,
+            admissions,
+            buffers,
+            ..
+        } = shared;
         let (config, encodings) = (config.clone(), encodings.clone());
         let mut http = config.http.clone();
         http.limits.body_bytes = config.value_bytes as u64;
@@ -96,6 +107,7 @@ impl<S: Store> Core<S> {
             metrics: board.join(),
             compressed: compressed.clone(),
             guests: admissions.guests(),
+            buffers: buffers.clone(),
             idle: IdleConnections::default(),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,

@@ -8,6 +8,7 @@ use super::connection::{Activity, Connection, Leaving, Protocol};
 use super::core::{Core, Writer};
 use super::delivery::Outgoing;
 use super::websocket::Socket;
+use crate::budget::Share;
 use crate::key::{Key, Revision};
 use crate::request::{self, Call, Continue, EntityTags, Hold, Precondition, Refusal};
 use crate::shapes::{self, Written, continue_token, put_item_members, put_string};
@@ -18,6 +19,24 @@ pub(super) struct Receiving {
     exchange: Exchange,
     call: Call,
     body: Vec<u8>,
+    /// Of the budget, for the body.
+    share: Share,
+}
+
+impl Receiving {
+    /// Takes a part of the body; `false` if there is no memory for it.
+    fn take(&mut self, data: &[u8]) -> bool {
+        let needed = self.body.len() + data.len();
+        if needed > self.body.capacity() {
+            let twice = needed.max(2 * self.body.capacity());
+            let Some(room) = [twice, needed].into_iter().find(|&bytes| self.share.resize(bytes)) else {
+                return false;
+            };
+            self.body.reserve_exact(room - self.body.len());
+        }
+        self.body.extend_from_slice(data);
+        true
+    }
 }
 
 /// An answer whose body is pulled.
@@ -25,6 +44,8 @@ pub(super) struct Sending {
     body: BodyTx,
     /// What is made from piece to piece; `None`: everything is on its way.
     list: Option<ListBody>,
+    /// Of the budget, for what is on its way and is nobody else's.
+    share: Option<Share>,
 }
 
 /// A list, from where it is made on.
@@ -38,7 +59,7 @@ struct ListBody {
 }
 
 /// Bodies up to this size are copied behind their head; larger ones are lent.
-const COPIED: usize = 8 << 10;
+pub(super) const COPIED: usize = 8 << 10;
 /// The size of a piece of a list, about.
 const PIECE: usize = 16 << 10;
 
@@ -51,7 +72,12 @@ pub(super) const NO_STORE: FieldLine<'static> = ("Cache-Control", b"no-store");
 
 impl Sending {
     pub(super) fn new(body: BodyTx) -> Self {
-        Self { body, list: None }
+        Self { body, list: None, share: None }
+    }
+
+    /// What is on its way is held by this share.
+    pub(super) fn hold(&mut self, share: Share) {
+        self.share = Some(share);
     }
 
     pub(super) fn is_made(&self) -> bool {
@@ -94,15 +120,19 @@ impl Connection {
                                 let _sent = http.proceed(&exchange, out);
                             }
                             // Nothing is reserved on the word of a head.
-                            receiving = Some(Receiving { exchange, call, body: Vec::new() });
+                            let share = core.buffers.share();
+                            receiving = Some(Receiving { exchange, call, body: Vec::new(), share });
                         }
                         Err(refusal) => self.refuse(core, exchange, &refusal, out, now),
                     }
                 }
                 Ok(Event::Data(data)) => {
                     // Nothing else has a use for a body (RFC 9110 section 9.3).
-                    if let Some(Receiving { call: Call::Put { .. }, body, .. }) = &mut receiving {
-                        body.extend_from_slice(data);
+                    let refused = receiving.take_if(|receiving| {
+                        matches!(receiving.call, Call::Put { .. }) && !receiving.take(data)
+                    });
+                    if let Some(Receiving { exchange, .. }) = refused {
+                        self.refuse(core, exchange, &no_memory(), out, now);
                     }
                 }
                 Ok(Event::Trailers(_)) => {}
@@ -111,7 +141,7 @@ impl Connection {
                     core.metrics.requests_malformed.inc();
                 }
                 Ok(Event::EndOfRequest) => {
-                    if let Some(Receiving { exchange, call, body }) = receiving.take() {
+                    if let Some(Receiving { exchange, call, body, .. }) = receiving.take() {
                         // What begins after the farewell has one of its own.
                         if self.leaving == Leaving::Told {
                             self.leaving = Leaving::Untold;
@@ -214,7 +244,15 @@ impl Connection {
             }
             Call::Metrics => {
                 core.publish_levels();
-                let text = core.metrics.text(&core.compressed, core.compression_bytes());
+                let shared = [
+                    ("compression_bytes", "Memory of compression", core.compression_bytes()),
+                    (
+                        "buffered_bytes",
+                        "Memory of requests and answers that are under way",
+                        core.buffers.used(),
+                    ),
+                ];
+                let text = core.metrics.text(&core.compressed, shared);
                 let kind = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
                 let fields = [("Content-Type", &kind[..]), NO_STORE];
                 self.answer(exchange, StatusCode::OK, &fields, text.as_bytes(), out, now);
@@ -380,7 +418,7 @@ impl Connection {
                 }
                 let sent = http.data(&mut body, &piece, out);
                 debug_assert!(sent.is_ok());
-                self.activity = Activity::Sending(Box::new(Sending { body, list: Some(list) }));
+                self.activity = Activity::Sending(Box::new(Sending { body, list: Some(list), share: None }));
             }
         }
     }
@@ -545,6 +583,12 @@ impl ListBody {
         out.extend_from_slice(b"]}\n");
         Ok(true)
     }
+}
+
+/// What is said when the budget of what is under way is used up.
+pub(super) fn no_memory() -> Refusal {
+    let why = "too much is under way: try later";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why).with_field("Retry-After", "1")
 }
 
 /// The store's condition for a write, after a look at what is there; an error is what stands against it.

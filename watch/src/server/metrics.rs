@@ -184,8 +184,12 @@ impl Metrics {
         }
     }
 
-    /// The page. What all machines share is said with it.
-    pub(super) fn text(&self, compressed: &Tally, compression_bytes: usize) -> String {
+    /// The page. What all machines share is said with it: names, help, levels.
+    pub(super) fn text<const N: usize>(
+        &self,
+        compressed: &Tally,
+        shared: [(&str, &str, usize); N],
+    ) -> String {
         let mut registry = Registry::with_prefix("keepwatch");
         for (counter, name, help) in [
             (&compressed.messages, "compressed_messages", "Messages compressed for all who take them so"),
@@ -204,11 +208,9 @@ impl Metrics {
             registry.register(name, help, ConstGauge::new(figure));
         }
         drop(machines);
-        registry.register(
-            "compression_bytes",
-            "Memory of compression",
-            ConstGauge::new(compression_bytes as u64),
-        );
+        for (name, help, level) in shared {
+            registry.register(name, help, ConstGauge::new(level as u64));
+        }
         let mut text = String::new();
         // Writing into a String cannot fail.
         let written = encode(&mut text, &registry);
@@ -245,7 +247,7 @@ mod tests {
     }
 
     fn text(metrics: &Metrics) -> String {
-        metrics.text(&Tally::default(), 0)
+        metrics.text(&Tally::default(), [])
     }
 
     #[test]

@@ -36,6 +36,7 @@ use self::connection::Connection;
 use self::core::Core;
 use self::metrics::Board;
 use crate::admission::{Admissions, Refused};
+use crate::budget::Budget;
 use crate::compressed::Tally;
 use crate::config::Config;
 use crate::encoding::Encodings;
@@ -57,6 +58,7 @@ pub struct Shared {
     compressed: Tally,
     board: Board,
     admissions: Admissions,
+    buffers: Budget,
 }
 
 impl Shared {
@@ -67,6 +69,7 @@ impl Shared {
         let (mut encodings, compressed) = (Encodings::new(), Tally::default());
         let surfaces = Surfaces::register(&mut encodings, &config.websocket.compression, &compressed)
             .expect("the registry takes 256 encodings");
+        let buffers = Budget::new(config.buffers);
         let admissions = Admissions::new(config.connections, config.connections_per_address);
         Self {
             config,
@@ -76,6 +79,7 @@ impl Shared {
             compressed,
             board: Board::default(),
             admissions,
+            buffers,
         }
     }
 

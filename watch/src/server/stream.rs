@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Owner, Watcher};
 use super::delivery::{Outgoing, Planned};
-use super::http::{JSON, NO_STORE, NOSNIFF};
+use super::http::{COPIED, JSON, NO_STORE, NOSNIFF, no_memory};
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
 use crate::log::RevisionError;
@@ -423,9 +423,17 @@ impl Connection {
         }
         let body = collect(core, held.watcher);
         core.index.remove(held.watcher);
+        let mut share = core.buffers.share();
+        if body.len() > COPIED && !share.resize(body.len()) {
+            self.refuse(core, held.exchange, &no_memory(), out, now);
+            return self.after_http();
+        }
         core.metrics.polls_answered.inc();
         let fields = [JSON, NO_STORE, NOSNIFF];
         self.lend(held.exchange, StatusCode::OK, &fields, Arc::<[u8]>::from(body).into(), out, now);
+        if let Activity::Sending(sending) = &mut self.activity {
+            sending.hold(share);
+        }
         self.after_http()
     }
 }

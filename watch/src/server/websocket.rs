@@ -12,6 +12,7 @@ use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Writer};
 use super::delivery::{Outgoing, Planned};
 use super::stream::{Feed, NoWatch};
+use crate::budget::Share;
 use crate::config::Config;
 use crate::index::Filter;
 use crate::key::{Key, Revision};
@@ -27,6 +28,8 @@ pub(super) struct Socket {
     /// Where the next plan begins: the feeds take turns.
     next: usize,
     assembler: Assembler,
+    /// Of the budget, for what it holds.
+    share: Share,
     /// Writes whose reply has not come.
     writes: usize,
     /// A message that waits for the end of what is being sent; behind it none is taken.
@@ -77,6 +80,7 @@ impl Socket {
             feeds: Vec::new(),
             next: 0,
             assembler: Assembler::new(limit),
+            share: core.buffers.share(),
             writes: 0,
             parked: None,
             work: 0,
@@ -187,6 +191,14 @@ impl Connection {
                     return After::Finish;
                 }
                 Ok(Event::Data { kind, bytes, first, last }) => {
+                    let memory = socket.assembler.memory_with(bytes.len(), first, last);
+                    if !socket.share.resize(memory) {
+                        let code = CloseCode::TRY_AGAIN_LATER;
+                        let _closing = machine.close(code, "too much is under way", out, now);
+                        socket.assembler.release();
+                        self.stop(core);
+                        continue;
+                    }
                     match socket.assembler.push(kind, &bytes, first, last) {
                         Ok(None) => continue,
                         Ok(Some(Message::Text(text))) => {
@@ -204,6 +216,7 @@ impl Connection {
             };
             // A message that came in parts was collected, and who is silent from now on is not to hold the room for it.
             socket.assembler.release();
+            socket.share.resize(0);
             if machine.is_closing() {
                 continue;
             }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "the whole crate is a test")]
 
 mod admission;
+mod budgets;
 #[path = "../shared/commit_store.rs"]
 mod commit_store;
 mod commits;
