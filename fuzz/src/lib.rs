@@ -7,11 +7,15 @@
 
 mod chunked;
 mod client_connection;
+mod history;
 mod reader;
 mod request_head;
 mod response_head;
 mod server_connection;
+mod sse;
 mod timer_wheel;
+mod trailers;
+mod watch_log;
 mod websocket_connection;
 mod websocket_deflate;
 mod websocket_frames;
@@ -23,7 +27,10 @@ pub use client_connection::client_connection;
 pub use request_head::request_head;
 pub use response_head::response_head;
 pub use server_connection::server_connection;
+pub use sse::sse;
 pub use timer_wheel::timer_wheel;
+pub use trailers::trailers;
+pub use watch_log::watch_log;
 pub use websocket_connection::websocket_connection;
 pub use websocket_deflate::websocket_deflate;
 pub use websocket_frames::websocket_frames;
@@ -40,7 +47,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("request_head", request_head),
     ("response_head", response_head),
     ("server_connection", server_connection),
+    ("sse", sse),
     ("timer_wheel", timer_wheel),
+    ("trailers", trailers),
+    ("watch_log", watch_log),
     ("websocket_connection", websocket_connection),
     ("websocket_deflate", websocket_deflate),
     ("websocket_frames", websocket_frames),
