@@ -16,6 +16,7 @@ mod sse;
 mod timer_wheel;
 mod trailers;
 mod watch_log;
+mod watch_wire;
 mod websocket_connection;
 mod websocket_deflate;
 mod websocket_frames;
@@ -31,6 +32,7 @@ pub use sse::sse;
 pub use timer_wheel::timer_wheel;
 pub use trailers::trailers;
 pub use watch_log::watch_log;
+pub use watch_wire::watch_wire;
 pub use websocket_connection::websocket_connection;
 pub use websocket_deflate::websocket_deflate;
 pub use websocket_frames::websocket_frames;
@@ -51,6 +53,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("timer_wheel", timer_wheel),
     ("trailers", trailers),
     ("watch_log", watch_log),
+    ("watch_wire", watch_wire),
     ("websocket_connection", websocket_connection),
     ("websocket_deflate", websocket_deflate),
     ("websocket_frames", websocket_frames),
