@@ -2,6 +2,26 @@
 //!
 //! The binaries in `fuzz_targets` give them to libFuzzer; the test `replay` runs them over the committed corpora and past
 //! crashes, on stable and without it.
+//!
+//! | target | is held to |
+//! | --- | --- |
+//! | [`request_head`], [`response_head`] | the head whole, in parts, and encoded again |
+//! | [`chunked`], [`trailers`] | readers written as the grammar is, at the byte; what our encoder made |
+//! | [`server_connection`], [`client_connection`] | a reader of whole messages, and what was sent; by events and by operations |
+//! | [`sse`] | the standard's algorithm, for events that we encode and for any bytes |
+//! | [`websocket_frames`], [`websocket_handshake`] | tungstenite; a check of either side's head that is written from the RFC |
+//! | [`websocket_connection`] | a plain decoder that has everything at once; either role |
+//! | [`websocket_deflate`], [`websocket_inflate`] | what was sent; `miniz_oxide` and a plain inflater |
+//! | [`timer_wheel`] | a map |
+//! | [`watch_log`] | a log that keeps everything: what subscriptions, lists and polls are told |
+//! | [`watch_wire`] | the same, for every byte that the watch server sends over any transport |
+//!
+//! # Seeds
+//!
+//! Some are written by hand, for what is rare. Others are what clients and the watch server said to each other in the worlds of the
+//! simulator: `cargo test --release -p keepwatch-fuzz --test record -- --ignored` plays some and writes them into the corpora,
+//! in the formats of the targets. Then, and after a run, `cargo fuzz cmin -s none <target> -- -use_counters=0` keeps
+//! those that reach something that no other does.
 #![forbid(unsafe_code)]
 #![expect(clippy::panic, clippy::expect_used, reason = "that is how a target says what does not hold")]
 

@@ -172,7 +172,8 @@ impl Reader {
             let end = rest.iter().position(|byte| b"\r\n".contains(byte));
             let (line, after) = rest.split_at(end.unwrap_or(rest.len()));
             let held = reader.held.iter().sum::<usize>() + reader.data.len().saturating_sub(1);
-            if line.len() + held > limit {
+            // What is not UTF-8 is held as more than it was, so an event that is too long by then may end.
+            if line.len() > limit.saturating_sub(held) {
                 reader.source.too_long = true;
                 return reader.source;
             }

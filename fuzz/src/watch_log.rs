@@ -365,17 +365,23 @@ impl World {
         let mut out = SendQueue::new(usize::MAX);
         let mut bytes = format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").into_bytes();
         let mut after = self.server.receive(id, &mut Input::new(&mut bytes), &mut out, now);
-        while let Some(ready) = self.server.next_ready(now) {
-            after = self.server.resume(ready, &mut out, now);
-        }
-        let mut answer = out.pending().to_vec();
-        while !matches!(after, After::Finish) {
+        let mut answer = Vec::new();
+        while after != After::Finish {
+            // Own bytes stand in front of lent ones.
+            answer.extend_from_slice(out.pending());
+            out.wrote(out.len());
+            if let Some(ready) = self.server.next_ready(now) {
+                after = self.server.resume(ready, &mut out, now);
+                continue;
+            }
             let mut slices = Slices::new(1000);
-            assert_ne!(self.server.fill(id, &mut slices, now), Fill::Nothing, "it is not answered");
+            let filled = self.server.fill(id, &mut slices, now);
             answer.extend(slices.parts().concat());
             let count = slices.len();
+            assert!(filled != Fill::Nothing || count > 0, "it is not answered: {after:?} {target} {}", answer.escape_ascii());
             after = self.server.sent(id, count, now);
         }
+        answer.extend_from_slice(out.pending());
         self.server.closed(id, Closed::Finished, now);
         let message = Message::read(&answer, Kind::Response).expect("a head");
         assert_eq!((message.end, message.length), (End::Complete, answer.len()));

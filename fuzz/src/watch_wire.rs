@@ -381,8 +381,13 @@ impl World {
     }
 
     fn everyone_leaves(&mut self) {
-        for (index, seat) in self.seats.iter().flatten().enumerate() {
-            if index % 2 == 0 { seat.client.shutdown_write() } else { seat.client.reset() }
+        for seat in self.seats.iter().flatten().step_by(2) {
+            seat.client.shutdown_write();
+        }
+        self.pass(Duration::from_secs(100));
+        for seat in self.seats.iter_mut().flatten() {
+            seat.client.reset();
+            seat.over = true;
         }
         // Longer than any hold, linger, ping and count.
         self.pass(Duration::from_secs(600));

@@ -5,19 +5,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use keepwatch_protocol::http1::{Config, Event, Exchange, RequestHead, ResponseHead, ServerConnection, StatusCode};
-use keepwatch_protocol::websocket::{self, Role};
+use keepwatch_protocol::websocket::{self, Compression, Role};
 use keepwatch_protocol::{Input, Now};
 use serde_json::Value;
 
 use crate::history::Filter;
 use crate::reader::without_empty_lines;
-use crate::websocket_connection::naive::{self, Item};
+use crate::websocket_connection::naive::{self, Item, Reading};
 
 /// The requests of a connection that are not answered yet, and behind an upgrade its messages.
 pub(super) struct Requests {
     connection: ServerConnection,
     websocket: websocket::Config,
     unread: Vec<u8>,
+    /// How many changes had been committed when the first of these was sent.
+    unread_since: usize,
     hung_up: bool,
     /// The request that is being read, and those before it.
     asked: VecDeque<Asked>,
@@ -29,6 +31,8 @@ pub(super) struct Requests {
     /// What came behind the upgrade, and how many of its messages were understood.
     frames: Option<(Vec<u8>, usize)>,
     pub(super) messages: Vec<Message>,
+    /// There may be compressed ones, which are not among these.
+    pub(super) compressed: bool,
 }
 
 /// A request.
@@ -64,6 +68,7 @@ impl Requests {
             connection: ServerConnection::new(Arc::new(http), Now::default()),
             websocket: config.websocket.clone(),
             unread: Vec::new(),
+            unread_since: 0,
             hung_up: false,
             asked: VecDeque::new(),
             exchange: None,
@@ -71,20 +76,26 @@ impl Requests {
             malformed: false,
             frames: None,
             messages: Vec::new(),
+            compressed: false,
         }
     }
 
     /// The client sent this, when so many changes had been committed.
     pub(super) fn sent(&mut self, bytes: &[u8], committed: usize) {
-        if !self.hung_up {
-            self.unread.extend_from_slice(bytes);
-            self.read(committed);
+        if self.hung_up {
+            return;
         }
+        if self.unread.is_empty() {
+            self.unread_since = committed;
+        }
+        self.unread.extend_from_slice(bytes);
+        self.read();
     }
 
     /// The client ended its side.
     pub(super) fn ended(&mut self) {
         self.hung_up = true;
+        self.read();
     }
 
     /// Whose answer is the next one.
@@ -93,35 +104,37 @@ impl Requests {
     }
 
     /// It was answered.
-    pub(super) fn answered(&mut self, status: u16, committed: usize) {
+    pub(super) fn answered(&mut self, status: u16) {
         let last = self.asked.pop_front().is_some() && self.asked.is_empty();
         if status == 101 {
             assert!(self.upgrading && last, "101, and nobody asked for another protocol");
             self.frames = Some((Vec::new(), 0));
-            self.read(committed);
+            self.read();
         } else if self.upgrading && last {
             self.upgrading = false;
             self.respond();
-            self.read(committed);
+            self.read();
         }
     }
 
-    fn read(&mut self, committed: usize) {
+    fn read(&mut self) {
+        let since = self.unread_since;
         if let Some((frames, understood)) = &mut self.frames {
             frames.append(&mut self.unread);
-            let items = naive::read(Role::Server, &self.websocket, frames).items;
+            let Reading { items, error, .. } = naive::read(Role::Server, &self.websocket, frames);
+            self.compressed |= error.is_some() && self.websocket.compression != Compression::OFF;
             for item in &items[*understood..] {
                 let Item::Text(text) = item else { continue };
                 let Ok(json) = serde_json::from_slice::<Value>(text) else { continue };
                 if let Some(id) = json["id"].as_u64() {
-                    self.messages.push(Message { id, json, since: committed });
+                    self.messages.push(Message { id, json, since });
                 }
             }
             *understood = items.len();
             return;
         }
         let mut unread = std::mem::take(&mut self.unread);
-        let mut input = Input::new(&mut unread);
+        let mut input = if self.hung_up { Input::last(&mut unread) } else { Input::new(&mut unread) };
         while !self.upgrading {
             let method = without_empty_lines(input.bytes()).split(|byte| *byte == b' ').next();
             let method = method.map(String::from_utf8_lossy).unwrap_or_default().into_owned();
@@ -137,7 +150,7 @@ impl Requests {
                 }
                 Ok(Event::EndOfRequest) => {
                     let Some(asked) = self.asked.back_mut() else { continue };
-                    (asked.complete, asked.since) = (true, committed);
+                    (asked.complete, asked.since) = (true, since);
                     self.upgrading = asked.upgrades;
                     if !self.upgrading {
                         self.respond();

@@ -94,7 +94,9 @@ impl Cursor {
 
     fn compacted(&mut self, revision: u64, history: &History) {
         let (truly, next) = match &self.phase {
-            Phase::Over | Phase::Restated => panic!("compacted behind the end"),
+            Phase::Over => panic!("compacted behind the end"),
+            // Of another watch with this id, perhaps, when this one was over.
+            Phase::Restated => (true, Phase::Over),
             // From now on nothing can be gone; the state can, that was being said.
             Phase::New(None, false) => (false, Phase::Over),
             Phase::New(None, true) | Phase::State(_) => (history.floor > self.asked, Phase::Over),
