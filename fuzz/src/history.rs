@@ -2,6 +2,7 @@
 //! this, whatever the transport.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
 
 use keepwatch_watch::change::Change;
 use serde_json::Value;
@@ -168,4 +169,12 @@ impl History {
         assert_eq!(page["continue"].as_str(), next.as_deref(), "{page}, and it was {rest:?}");
         assert!(!items.is_empty() || rest.is_empty(), "an empty page, and it was {rest:?}");
     }
+}
+
+/// Text in a query, all of it escaped.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        let _infallible = write!(escaped, "%{byte:02x}");
+        escaped
+    })
 }

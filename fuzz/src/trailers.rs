@@ -185,8 +185,7 @@ fn sent(script: &[u8], limits: Limits, split: u8) {
             return;
         }
     }
-    let expected: Lines =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), trimmed(value))).collect();
+    let expected: Lines = fields.iter().map(|(name, value)| ((*name).to_owned(), trimmed(value))).collect();
     let section = out[before..].strip_prefix(b"0\r\n").expect("the last chunk");
     for step in [section.len(), 1, usize::from(split) + 2] {
         let whole = Outcome::Complete(expected.clone(), section.len());
@@ -194,8 +193,7 @@ fn sent(script: &[u8], limits: Limits, split: u8) {
     }
     let message = Message::read(&out, Kind::Response).expect("a head");
     assert_eq!((message.end, message.length), (End::Complete, out.len()));
-    let lower: Lines =
-        expected.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    let lower: Lines = expected.into_iter().map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
     assert_eq!(message.trailers, lower);
 }
 
@@ -229,7 +227,8 @@ fn problems(fields: &[(&str, &[u8])], limits: &Limits) -> Vec<SendError> {
 fn is_forbidden(name: &str) -> bool {
     let framing = "content-length transfer-encoding connection keep-alive te trailer upgrade";
     let routing = "host max-forwards";
-    let authentication = "authorization cookie proxy-authenticate proxy-authorization set-cookie www-authenticate";
+    let authentication =
+        "authorization cookie proxy-authenticate proxy-authorization set-cookie www-authenticate";
     let modifiers = "cache-control expect pragma range \
         if-match if-modified-since if-none-match if-range if-unmodified-since";
     let control = "age date expires location retry-after vary warning";

@@ -27,14 +27,26 @@ use keepwatch_watch::{
 };
 use serde_json::Value;
 
-use crate::history::{Entry, Filter, History};
+use crate::history::{Entry, Filter, History, escaped};
 use crate::reader::{End, Kind, Message};
 
 /// Longer scripts meet the same code again.
 const LONGEST: usize = 400;
 /// Some nested, some whose first differing characters begin with the same byte (U+00E9 and U+00EA are C3 A9 and C3 AA).
-const KEYS: [&str; 12] =
-    ["a", "a/", "a/b", "a/b/c", "a/c", "ab", "b", "b/\u{7f}", "\u{e9}", "\u{e9}/\u{ea}", "\u{ea}", "\u{20ac}"];
+const KEYS: [&str; 12] = [
+    "a",
+    "a/",
+    "a/b",
+    "a/b/c",
+    "a/c",
+    "ab",
+    "b",
+    "b/\u{7f}",
+    "\u{e9}",
+    "\u{e9}/\u{ea}",
+    "\u{ea}",
+    "\u{20ac}",
+];
 const PREFIXES: [&str; 12] =
     ["", "a", "a/", "a/b", "a/d", "aa", "b", "c", "\u{e9}", "\u{e9}/", "\u{ea}", "\u{eb}"];
 /// More subscriptions than this meet the same code again.
@@ -306,16 +318,18 @@ impl World {
     fn page(&mut self, argument: u8, script: &mut impl Iterator<Item = u8>) {
         let limit = 1 + usize::from(argument % 4);
         let begun = if argument & 4 == 0 { self.list.take() } else { None };
-        let (prefix, from) = begun.map(|(prefix, at, after)| (prefix, Some((at, after)))).unwrap_or_else(|| {
-            let byte = script.next().unwrap_or(0);
-            let prefix = PREFIXES[usize::from(byte % 16) % PREFIXES.len()].to_owned();
-            // Behind the first key that there can be.
-            let past = (argument & 8 != 0).then(|| (self.back(byte / 16), "a".to_owned()));
-            (prefix, past)
-        });
+        let (prefix, from) = match begun {
+            Some((prefix, at, after)) => (prefix, Some((at, after))),
+            None => {
+                let byte = script.next().unwrap_or(0);
+                let prefix = PREFIXES[usize::from(byte % 16) % PREFIXES.len()].to_owned();
+                // Behind the first key that there can be.
+                let past = (argument & 8 != 0).then(|| (self.back(byte / 16), "a".to_owned()));
+                (prefix, past)
+            }
+        };
         let token = from.as_ref().map(|(at, after)| format!("&continue={at}.{}", escaped(after)));
-        let target =
-            format!("/v1/kv?prefix={}&limit={limit}{}", escaped(&prefix), token.unwrap_or_default());
+        let target = format!("/v1/kv?prefix={}&limit={limit}{}", escaped(&prefix), token.unwrap_or_default());
         let (status, page) = self.ask(&target);
         let at = from.as_ref().map_or(self.history.revision(), |(at, _)| *at);
         if !self.history.reaches(at) {
@@ -378,7 +392,11 @@ impl World {
             let filled = self.server.fill(id, &mut slices, now);
             answer.extend(slices.parts().concat());
             let count = slices.len();
-            assert!(filled != Fill::Nothing || count > 0, "it is not answered: {after:?} {target} {}", answer.escape_ascii());
+            assert!(
+                filled != Fill::Nothing || count > 0,
+                "it is not answered: {after:?} {target} {}",
+                answer.escape_ascii()
+            );
             after = self.server.sent(id, count, now);
         }
         answer.extend_from_slice(out.pending());
@@ -415,10 +433,9 @@ fn revision(number: u64) -> Revision {
 
 fn filter(byte: u8) -> Filter {
     let index = usize::from(byte / 2) % 12;
-    if byte & 1 == 0 { Filter::Prefix(PREFIXES[index].to_owned()) } else { Filter::Key(KEYS[index].to_owned()) }
-}
-
-/// Text in a query, all of it escaped.
-fn escaped(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    if byte & 1 == 0 {
+        Filter::Prefix(PREFIXES[index].to_owned())
+    } else {
+        Filter::Key(KEYS[index].to_owned())
+    }
 }

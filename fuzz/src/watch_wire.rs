@@ -20,7 +20,6 @@ mod asked;
 mod cursor;
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -33,7 +32,7 @@ use keepwatch_watch::{Config, Handle, Revision, Shared, WatchServer};
 
 use self::answers::Answers;
 use self::asked::Requests;
-use crate::history::History;
+use crate::history::{History, escaped};
 
 /// Longer scripts meet the same code again.
 const LONGEST: usize = 1024;
@@ -190,7 +189,8 @@ impl World {
                 }
             }
             10 => {
-                let millis = [1, 5, 20, 1000, 2000, 5000, 10_000, 11_000, 18_000, 20_000, 25_000, 30_000, 60_000];
+                let millis =
+                    [1, 5, 20, 1000, 2000, 5000, 10_000, 11_000, 18_000, 20_000, 25_000, 30_000, 60_000];
                 let millis = millis.get(usize::from(argument)).copied().unwrap_or(120_000);
                 self.pass(Duration::from_millis(millis));
             }
@@ -233,7 +233,8 @@ impl World {
     /// A request that is understood.
     fn request(&mut self, index: usize, what: u8) -> String {
         let revision = self.history.borrow().revision();
-        let (key, since) = (KEYS[usize::from(what / 16 % 4)], revision.saturating_sub(u64::from(what / 64) * 3));
+        let (key, since) =
+            (KEYS[usize::from(what / 16 % 4)], revision.saturating_sub(u64::from(what / 64) * 3));
         let get = |target: &str, fields: &str| format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
         let (lines, events) = ("Accept: application/x-ndjson\r\n", "Accept: text/event-stream\r\n");
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
@@ -381,8 +382,8 @@ impl World {
     }
 
     fn everyone_leaves(&mut self) {
-        for seat in self.seats.iter().flatten().step_by(2) {
-            seat.client.shutdown_write();
+        for index in [0, 2] {
+            self.half_close(index);
         }
         self.pass(Duration::from_secs(100));
         for seat in self.seats.iter_mut().flatten() {
@@ -390,12 +391,12 @@ impl World {
             seat.over = true;
         }
         // Longer than any hold, linger, ping and count.
-        self.pass(Duration::from_secs(600));
+        self.pass(Duration::from_secs(10 * 60));
         let usage = self.sim.server().usage();
         let left = (self.sim.driver().connections(), usage.connections, usage.watchers, usage.writes);
         assert_eq!(left, (0, 0, 0, 0), "connections, connections, watchers and writes are left");
         // Timers that nobody needs any more may fire once.
-        self.pass(Duration::from_secs(86_400));
+        self.pass(Duration::from_secs(24 * 60 * 60));
         assert_eq!(self.sim.driver().deadline(), None, "a timer is left");
     }
 }
@@ -427,12 +428,4 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes.extend(payload);
     mask::apply(key, 0, &mut bytes[start..]);
     bytes
-}
-
-/// Text in a query, all of it escaped.
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut escaped, byte| {
-        let _infallible = write!(escaped, "%{byte:02x}");
-        escaped
-    })
 }

@@ -164,11 +164,10 @@ impl Heard {
                 let whole = message.len() - self.in_character;
                 message.extend_from_slice(&bytes);
                 self.in_character = 0;
-                if kind == MessageKind::Text {
-                    if let Err(end) = std::str::from_utf8(&message[whole..]) {
-                        assert!(!last && end.error_len().is_none(), "text that is not UTF-8");
-                        self.in_character = message.len() - whole - end.valid_up_to();
-                    }
+                let end = std::str::from_utf8(&message[whole..]).err();
+                if let Some(end) = end.filter(|_| kind == MessageKind::Text) {
+                    assert!(!last && end.error_len().is_none(), "text that is not UTF-8");
+                    self.in_character = message.len() - whole - end.valid_up_to();
                 }
                 if last {
                     self.messages.push((kind, self.unfinished.take().unwrap_or_default()));

@@ -127,7 +127,9 @@ fn conversations(said: Vec<Said>) -> Vec<Conversation> {
             What::Came(bytes) => {
                 it.answers.extend(bytes);
                 let switched = find(&it.answers, b"HTTP/1.1 101 ");
-                if let Some(end) = switched.and_then(|at| Some(at + find(&it.answers[at..], b"\r\n\r\n")? + 4)) {
+                if let Some(end) =
+                    switched.and_then(|at| Some(at + find(&it.answers[at..], b"\r\n\r\n")? + 4))
+                {
                     it.upgraded = true;
                     it.to_client = it.answers.split_off(end);
                 }
@@ -151,16 +153,23 @@ impl Conversation {
         let count = self.requests.windows(9).filter(|window| window == b" HTTP/1.1").count();
         if !self.requests.is_empty() {
             // Everything comes, everything is taken, and is answered in one way or another.
-            let plan: Vec<u8> = (0..count.min(20)).flat_map(|number| [0x01, 0x03, 0x1a + 16 * (number % 4) as u8, 0x0c]).collect();
+            let plan: Vec<u8> = (0..count.min(20))
+                .flat_map(|number| [0x01, 0x03, 0x1a + 16 * (number % 4) as u8, 0x0c])
+                .collect();
             seeds.push(("server_connection", [&[4, plan.len() as u8], &plan[..], &self.requests].concat()));
         }
         if !self.answers.is_empty() {
             let head = u8::from(self.requests.starts_with(b"HEAD"));
-            seeds.push(("client_connection", [&[8, count.min(20) as u8], &vec![head; count.min(20)][..], &self.answers].concat()));
+            seeds.push((
+                "client_connection",
+                [&[8, count.min(20) as u8], &vec![head; count.min(20)][..], &self.answers].concat(),
+            ));
         }
         for body in bodies(&self.answers) {
             seeds.push(("chunked", [&[3], body].concat()));
-            if let Some(stream) = unchunked(body).filter(|_| find(&self.answers, b"text/event-stream").is_some()) {
+            if let Some(stream) =
+                unchunked(body).filter(|_| find(&self.answers, b"text/event-stream").is_some())
+            {
                 seeds.push(("sse", [&[1, 7], &stream[..]].concat()));
             }
         }

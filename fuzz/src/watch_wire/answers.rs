@@ -119,8 +119,7 @@ impl Answers {
         let streams = matches!(kind, "application/x-ndjson" | "text/event-stream");
         if streams && status == 200 && asked.method == "GET" {
             if !matches!(self.state, State::Stream(..)) {
-                let cursor =
-                    Cursor::new(asked.filter(), asked.watch_since(), asked.initial(), asked.since);
+                let cursor = Cursor::new(asked.filter(), asked.watch_since(), asked.initial(), asked.since);
                 self.state = State::Stream(cursor, 0);
             }
             let State::Stream(cursor, understood) = &mut self.state else { return message.end };
@@ -138,9 +137,8 @@ impl Answers {
         }
         if status == 101 {
             let watches = asked.parameter("key").or(asked.parameter("prefix")).is_some();
-            let only = watches.then(|| {
-                Cursor::new(asked.filter(), asked.watch_since(), asked.initial(), asked.since)
-            });
+            let only = watches
+                .then(|| Cursor::new(asked.filter(), asked.watch_since(), asked.initial(), asked.since));
             self.state = State::Socket(Socket { only, ..Socket::default() });
         } else if message.end == End::Complete && asked.method != "HEAD" {
             let json = (kind == "application/json" && status != 304).then(|| {
@@ -290,12 +288,17 @@ fn events(cursor: &mut Cursor, body: &[u8], history: &History) -> usize {
         assert!(fields.is_empty(), "{block:?}");
         match (id, event, data) {
             (id, Some(event), Some(data)) => {
-                let json: Value = serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"));
+                let json: Value =
+                    serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {data}"));
                 assert_eq!(json["type"], event);
                 // Who is cut off in the state has to get all of it again.
                 let revision = json["revision"].to_string();
                 let resumes = event != "compacted" && !cursor.tells_state();
-                assert!(if resumes { id == Some(&*revision) } else { id.is_none_or(str::is_empty) || event == "compacted" });
+                assert!(if resumes {
+                    id == Some(&*revision)
+                } else {
+                    id.is_none_or(str::is_empty) || event == "compacted"
+                });
                 cursor.event(&json, history);
             }
             (Some(id), None, None) => {
@@ -316,10 +319,7 @@ impl Socket {
     fn frames(&mut self, bytes: &[u8], requests: &Requests, history: &History, config: &Config) -> usize {
         let mut at = 0;
         loop {
-            let (&[first, second], rest) = match bytes[at..].split_first_chunk() {
-                Some(split) => split,
-                None => return at,
-            };
+            let Some((&[first, second], rest)) = bytes[at..].split_first_chunk() else { return at };
             assert_eq!(second & 0x80, 0, "a server masks nothing");
             let (length, rest) = match (second, rest) {
                 (126, [high, low, rest @ ..]) => (usize::from(*high) << 8 | usize::from(*low), rest),

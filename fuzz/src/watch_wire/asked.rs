@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use keepwatch_protocol::http1::{Config, Event, Exchange, RequestHead, ResponseHead, ServerConnection, StatusCode};
+use keepwatch_protocol::http1::{
+    Config, Event, Exchange, RequestHead, ResponseHead, ServerConnection, StatusCode,
+};
 use keepwatch_protocol::websocket::{self, Compression, Role};
 use keepwatch_protocol::{Input, Now};
 use serde_json::Value;

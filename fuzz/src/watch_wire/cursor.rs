@@ -86,7 +86,9 @@ impl Cursor {
             Phase::State(items) => self.assert_state(items, revision, history),
             Phase::New(None, true) | Phase::Restated => self.assert_state(&[], revision, history),
             Phase::New(None, false) => self.assert_recent(revision, history),
-            Phase::New(Some(since), _) => self.assert_nothing_missed(history.after(*since), revision, history),
+            Phase::New(Some(since), _) => {
+                self.assert_nothing_missed(history.after(*since), revision, history);
+            }
             Phase::Changes(at) => self.assert_nothing_missed(*at, revision, history),
         }
         (self.phase, self.revision) = (Phase::Changes(history.after(revision)), revision);
@@ -118,7 +120,10 @@ impl Cursor {
 
     fn assert_recent(&self, revision: u64, history: &History) {
         let known = history.log[..self.asked].last().map_or(0, |last| last.revision);
-        assert!((known..=history.revision()).contains(&revision), "{revision} is not between {known} and now");
+        assert!(
+            (known..=history.revision()).contains(&revision),
+            "{revision} is not between {known} and now"
+        );
     }
 
     fn assert_state(&self, items: &[Entry], revision: u64, history: &History) {
@@ -130,7 +135,10 @@ impl Cursor {
     }
 
     fn assert_nothing_missed(&self, at: usize, revision: u64, history: &History) {
-        assert!((self.revision..=history.revision()).contains(&revision), "a bookmark at {revision}: {self:?}");
+        assert!(
+            (self.revision..=history.revision()).contains(&revision),
+            "a bookmark at {revision}: {self:?}"
+        );
         if let Some((_, next)) = history.changes(&self.filter, at).next() {
             assert!(next.revision > revision, "a bookmark at {revision}, and {next:?} was not told");
         }
