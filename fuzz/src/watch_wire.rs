@@ -391,12 +391,12 @@ impl World {
             seat.over = true;
         }
         // Longer than any hold, linger, ping and count.
-        self.pass(Duration::from_secs(10 * 60));
+        self.pass(Duration::from_mins(10));
         let usage = self.sim.server().usage();
         let left = (self.sim.driver().connections(), usage.connections, usage.watchers, usage.writes);
         assert_eq!(left, (0, 0, 0, 0), "connections, connections, watchers and writes are left");
         // Timers that nobody needs any more may fire once.
-        self.pass(Duration::from_secs(24 * 60 * 60));
+        self.pass(Duration::from_hours(24));
         assert_eq!(self.sim.driver().deadline(), None, "a timer is left");
     }
 }

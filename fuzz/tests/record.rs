@@ -165,7 +165,7 @@ impl Conversation {
                 [&[8, count.min(20) as u8], &vec![head; count.min(20)][..], &self.answers].concat(),
             ));
         }
-        for body in bodies(&self.answers) {
+        if let Some(body) = body(&self.answers) {
             seeds.push(("chunked", [&[3], body].concat()));
             if let Some(stream) =
                 unchunked(body).filter(|_| find(&self.answers, b"text/event-stream").is_some())
@@ -194,7 +194,7 @@ impl Conversation {
 }
 
 /// The chunked body of the last answer.
-fn bodies(answers: &[u8]) -> Option<&[u8]> {
+fn body(answers: &[u8]) -> Option<&[u8]> {
     let at = find(answers, b"Transfer-Encoding: chunked\r\n")?;
     Some(&answers[at + find(&answers[at..], b"\r\n\r\n")? + 4..])
 }
@@ -289,7 +289,7 @@ fn from_zero(bytes: &[u8]) -> Vec<u8> {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (number, after) = rest.split_at(digits.max(1));
         if digits == 15 {
-            let number: u64 = std::str::from_utf8(&number[12..]).unwrap().parse().unwrap();
+            let number = number[12..].iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
             text.extend(number.to_string().bytes());
         } else {
             text.extend(number);
