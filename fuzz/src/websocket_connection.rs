@@ -1,7 +1,7 @@
 //! A connection in either role: what is received against a plain decoder that has everything at once, what is sent against a plain
 //! reader, the same under any split of what comes in, and deadlines that pass.
 
-mod naive;
+pub(crate) mod naive;
 
 use core::time::Duration;
 use std::sync::Arc;

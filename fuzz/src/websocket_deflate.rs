@@ -16,15 +16,16 @@ use keepwatch_protocol::{Input, Now};
 
 /// Longer conversations meet the same code again.
 const LONGEST: usize = 1024;
-/// What one conversation may send, so that it takes no longer than others.
-const SENT_BYTES: usize = 60_000;
+/// What one conversation may send: most go on for less than a window of 15 bits, as compression is slow where it is traced.
+const SENT_BYTES: [usize; 2] = [12_000, 60_000];
 /// The most pieces that something is cut into.
 const PIECES: usize = 300;
 /// Lengths of messages that are made up: at the borders of thresholds, buffers and windows.
 const LENGTHS: [usize; 16] =
     [0, 1, 63, 64, 300, 511, 512, 513, 1024, 1100, 4096, 16_000, 16_380, 16_384, 16_400, 40_000];
 
-/// The first bytes choose what is agreed to, the limit and the split; then each byte holds an operation and a size.
+/// The first bytes choose what is agreed to, the limit, how much may be sent and the split; then each byte holds an operation and a
+/// size.
 pub fn websocket_deflate(data: &[u8]) {
     let Some((head, script)) = data.split_first_chunk::<5>() else { return };
     if script.len() > LONGEST {
@@ -32,6 +33,7 @@ pub fn websocket_deflate(data: &[u8]) {
     }
     let [flags, windows, levels, limit, split] = *head;
     let agreement = Agreement::new([flags, windows, levels]);
+    let script = Script { rest: script, made: 0, most: SENT_BYTES[usize::from(limit >= 240)] };
     if flags & 1 == 0 {
         talk(&agreement, script, usize::from(split) + 1);
     } else {
@@ -118,6 +120,8 @@ struct Heard {
     closed: Option<bool>,
     /// What came of a message that is not finished, if nothing went wrong.
     unfinished: Option<Vec<u8>>,
+    /// How many bytes of a character that is not whole the text of that ends with.
+    in_character: usize,
     error: Option<RecvError>,
 }
 
@@ -135,7 +139,7 @@ impl Side {
                     assert!(self.heard.error.is_none_or(|first| first == error), "an error is sticky");
                     assert!(input.is_empty() && self.connection.is_closed());
                     self.heard.error = Some(error);
-                    self.heard.unfinished = None;
+                    (self.heard.unfinished, self.heard.in_character) = (None, 0);
                     break;
                 }
             }
@@ -156,13 +160,14 @@ impl Heard {
             Event::Data { kind, bytes, first, last } => {
                 assert_eq!(first, self.unfinished.is_none(), "first marks the first part");
                 let message = self.unfinished.get_or_insert_default();
+                // Behind what is whole; what was looked at before is not looked at again.
+                let whole = message.len() - self.in_character;
                 message.extend_from_slice(&bytes);
-                if kind == MessageKind::Text {
-                    let end = std::str::from_utf8(message).err();
-                    assert!(
-                        end.is_none_or(|end| !last && end.error_len().is_none()),
-                        "text that is not UTF-8"
-                    );
+                self.in_character = 0;
+                let end = std::str::from_utf8(&message[whole..]).err();
+                if let Some(end) = end.filter(|_| kind == MessageKind::Text) {
+                    assert!(!last && end.error_len().is_none(), "text that is not UTF-8");
+                    self.in_character = message.len() - whole - end.valid_up_to();
                 }
                 if last {
                     self.messages.push((kind, self.unfinished.take().unwrap_or_default()));
@@ -182,8 +187,9 @@ fn is_unused(compression: &Compression) -> bool {
 /// What follows in a script.
 struct Script<'a> {
     rest: &'a [u8],
-    /// How much was made of it.
+    /// How much was made of it, and may be.
     made: usize,
+    most: usize,
 }
 
 impl Script<'_> {
@@ -206,7 +212,7 @@ impl Script<'_> {
             (_, kind) => (kind, self.made_up(kind)),
         };
         self.made += payload.len();
-        if self.made > SENT_BYTES {
+        if self.made > self.most {
             return (MessageKind::Binary, Vec::new());
         }
         if kind & 1 == 0 && std::str::from_utf8(&payload).is_ok() {
@@ -235,11 +241,10 @@ impl Script<'_> {
 }
 
 /// Two talk; what is sent arrives.
-fn talk(agreement: &Agreement, script: &[u8], step: usize) {
+fn talk(agreement: &Agreement, mut script: Script<'_>, step: usize) {
     let mut sides = agreement.connect(u64::MAX);
     let mut sent: [Vec<(MessageKind, Vec<u8>)>; 2] = Default::default();
     let mut parts: [Option<(MessageKind, Vec<u8>)>; 2] = Default::default();
-    let mut script = Script { rest: script, made: 0 };
     while let Some((operation, size)) = script.next() {
         let from = usize::from(operation % 2);
         let Side { connection, out, .. } = &mut sides[from];
@@ -328,12 +333,11 @@ fn carry(sides: &mut [Side; 2], from: usize, step: usize) {
 }
 
 /// What a machine in this role is told: frames of any kind, and what a real sender says.
-fn told(agreement: &Agreement, role: Role, script: &[u8]) -> Vec<u8> {
+fn told(agreement: &Agreement, role: Role, mut script: Script<'_>) -> Vec<u8> {
     let [server, client] =
         Agreement { server: DeflateConfig { budget: 64 << 20, ..agreement.server }, ..*agreement }.connect(0);
     let mut sender = if role == Role::Server { client } else { server }.connection;
     let mut stream = Vec::new();
-    let mut script = Script { rest: script, made: 0 };
     while let Some((operation, size)) = script.next() {
         match operation {
             0 => stream.extend(script.take(size)),

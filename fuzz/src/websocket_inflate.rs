@@ -85,17 +85,21 @@ fn ours(payload: &[u8], step: usize) -> Result<Vec<u8>, RecvError> {
 /// What `miniz_oxide` makes of it. The tail must be the rest of an empty block: nothing comes out of it, and a last block fits
 /// behind it.
 fn miniz(payload: &[u8]) -> Option<Vec<u8>> {
-    let with = |more: &[u8]| miniz_stream(&[payload, more].concat());
+    // One room for all, as it is larger than most messages.
+    let mut room = vec![0; MESSAGE_BYTES + 1];
+    let mut with = |more: &[u8]| {
+        let (length, ended) = miniz_stream(&[payload, more].concat(), &mut room)?;
+        Some((room[..length].to_vec(), ended))
+    };
     let (message, _) = with(b"")?;
     let (same, _) = with(&TAIL)?;
     let (all, ended) = with(&[&TAIL[..], &[1, 0, 0, 0xff, 0xff]].concat())?;
     (message == same && message == all && ended).then_some(message)
 }
 
-/// What comes out of a stream as far as it goes, and whether it ends with a last block. Behind any other last block a new stream
+/// How much comes out of a stream as far as it goes, and whether it ends with a last block. Behind any other last block a new stream
 /// begins.
-fn miniz_stream(mut rest: &[u8]) -> Option<(Vec<u8>, bool)> {
-    let mut message = vec![0; MESSAGE_BYTES + 1];
+fn miniz_stream(mut rest: &[u8], message: &mut [u8]) -> Option<(usize, bool)> {
     let mut filled = 0;
     loop {
         let mut state = DecompressorOxide::new();
@@ -109,7 +113,6 @@ fn miniz_stream(mut rest: &[u8]) -> Option<(Vec<u8>, bool)> {
             TINFLStatus::Done | TINFLStatus::NeedsMoreInput if filled <= MESSAGE_BYTES => {}
             _ => return None,
         }
-        message.truncate(filled);
-        return Some((message, ended));
+        return Some((filled, ended));
     }
 }

@@ -5,15 +5,15 @@ use keepwatch_protocol::websocket::{Config, MessageKind, Role};
 
 /// A frame that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) fin: bool,
-    pub(super) opcode: u8,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) fin: bool,
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// What was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Item {
+pub(crate) enum Item {
     Text(Vec<u8>),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -22,7 +22,7 @@ pub(super) enum Item {
 }
 
 impl Item {
-    pub(super) fn message(kind: MessageKind, payload: Vec<u8>) -> Self {
+    pub(crate) fn message(kind: MessageKind, payload: Vec<u8>) -> Self {
         match kind {
             MessageKind::Text => Self::Text(payload),
             MessageKind::Binary => Self::Binary(payload),
@@ -32,17 +32,17 @@ impl Item {
 
 /// What a stream says.
 #[derive(Default)]
-pub(super) struct Reading {
-    pub(super) items: Vec<Item>,
+pub(crate) struct Reading {
+    pub(crate) items: Vec<Item>,
     /// The code of the Close frame that answers what is wrong.
-    pub(super) error: Option<u16>,
-    pub(super) unfinished: Option<Vec<u8>>,
+    pub(crate) error: Option<u16>,
+    pub(crate) unfinished: Option<Vec<u8>>,
     /// The stream ends inside a frame.
-    pub(super) in_frame: bool,
+    pub(crate) in_frame: bool,
 }
 
 /// Reads what the peer of a machine in this role sent.
-pub(super) fn read(role: Role, config: &Config, stream: &[u8]) -> Reading {
+pub(crate) fn read(role: Role, config: &Config, stream: &[u8]) -> Reading {
     let mut reading = Reading::default();
     let mut message: Option<(bool, Vec<u8>, u32)> = None;
     let mut rest = stream;
@@ -185,7 +185,7 @@ fn split(bytes: &[u8], masked: bool) -> Split<'_> {
 }
 
 /// The frames that a machine in this role put, which are whole and well-formed.
-pub(super) fn frames(role: Role, mut out: &[u8]) -> Vec<Frame> {
+pub(crate) fn frames(role: Role, mut out: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while !out.is_empty() {
         let Split::Frame(first, payload, after) = split(out, role == Role::Client) else {
@@ -198,7 +198,7 @@ pub(super) fn frames(role: Role, mut out: &[u8]) -> Vec<Frame> {
 }
 
 /// The messages that frames hold; the last may be unfinished.
-pub(super) fn messages(frames: &[Frame]) -> Vec<Item> {
+pub(crate) fn messages(frames: &[Frame]) -> Vec<Item> {
     let (mut messages, mut message) = (Vec::new(), None);
     let config = Config { message_bytes: u64::MAX, empty_fragments: u8::MAX, ..Config::default() };
     for frame in frames {
