@@ -20,7 +20,7 @@ use super::frame::FrameHead;
 /// all want the same. A connection that compresses with context takeover gets it uncompressed, as what is compressed for one
 /// such connection is of no use to another; its context stays as it is. That is what is agreed to by default: a server that
 /// sends to many leaves [`Terms::send_takeover`](super::deflate::Terms::send_takeover) out. For bytes that have to be the same
-/// whenever they are made there is the [`Framer`](super::deflate) instead.
+/// whenever they are made there is `deflate::Framer` instead.
 ///
 /// ```
 /// use std::sync::Arc;
