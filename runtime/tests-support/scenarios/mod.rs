@@ -28,7 +28,7 @@
 //!
 //! In a text `@7` is the seventh revision behind the one at which the server began, `\r \n \\ \@ \* \xHH` are bytes, and
 //! `\[90 ab]` is `ab` ninety times. In what is expected `*` is any bytes of one line. What is sent and not expected fails,
-//! at the latest at the end of the script.
+//! at the latest at the end of the script; there the server is told to stop, if it was not yet, and has to end well.
 
 mod play;
 mod script;

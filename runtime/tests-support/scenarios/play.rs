@@ -27,8 +27,8 @@ pub(crate) trait World {
     fn overhear(&mut self, client: usize) -> Heard;
     fn pass(&mut self, time: Duration);
     fn drain(&mut self);
-    /// Waits for the end of the server.
-    fn exits(&mut self) -> bool;
+    /// Waits for the end of the server, which must be a good one.
+    fn exits(&mut self) -> Result<(), String>;
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -44,12 +44,20 @@ pub(crate) enum Heard {
 /// Plays a script. Where something else happens than it says, that is an error, and `how` it was played stands in it.
 pub(crate) fn play(scenario: &Scenario, world: impl World, how: &str) -> Result<(), String> {
     let start = world.start();
-    let mut player = Player { world, start, speakers: vec![], current: 0, transcript: String::new() };
+    let mut player = Player {
+        world,
+        start,
+        speakers: vec![],
+        current: 0,
+        transcript: String::new(),
+        drains: false,
+        exited: false,
+    };
     let steps = scenario.steps.iter().map(Some).chain([None]);
     for line in steps {
         let played = match line {
             Some(line) => player.step(line),
-            None => player.nothing_is_unsaid(),
+            None => player.nothing_is_unsaid().and_then(|()| player.exits()),
         };
         played.map_err(|problem| {
             let place =
@@ -66,6 +74,8 @@ struct Player<W> {
     speakers: Vec<Speaker>,
     current: usize,
     transcript: String,
+    drains: bool,
+    exited: bool,
 }
 
 struct Speaker {
@@ -94,9 +104,10 @@ impl<W: World> Player<W> {
             Step::SayDeflated(text) => self.send(&deflated(&text.whole(start))),
             Step::Expect(text) => self.expect(text)?,
             Step::ExpectCounted(first, last, body) => {
-                let length = match body.has_any() {
-                    true => Text::any(),
-                    false => Text::bytes(body.whole(start).len().to_string()),
+                let length = if body.has_any() {
+                    Text::any()
+                } else {
+                    Text::bytes(body.whole(start).len().to_string())
                 };
                 let length = Text::bytes("Content-Length: ").and(length).and(Text::bytes("\r\n"));
                 self.expect(&first.clone().and(length).and(last.clone()).and(body.clone()))?;
@@ -128,9 +139,8 @@ impl<W: World> Player<W> {
                 }
             }
             Step::Wait(time) => self.world.pass(*time),
-            Step::Drain => self.world.drain(),
-            Step::Exits if self.world.exits() => {}
-            Step::Exits => return Err("the server goes on".into()),
+            Step::Drain => self.drain(),
+            Step::Exits => self.exits()?,
         }
         let _infallible = writeln!(self.transcript, "  {}", line.text);
         Ok(())
@@ -143,6 +153,23 @@ impl<W: World> Player<W> {
             self.speakers.push(Speaker { name, unsaid: vec![], end: None, left: false });
             self.speakers.len() - 1
         });
+    }
+
+    fn drain(&mut self) {
+        if !self.drains {
+            self.drains = true;
+            self.world.drain();
+        }
+    }
+
+    /// Every script comes to a good end, whether it says so or not.
+    fn exits(&mut self) -> Played {
+        self.drain();
+        if self.exited {
+            return Ok(());
+        }
+        self.exited = true;
+        self.world.exits()
     }
 
     fn send(&mut self, bytes: &[u8]) {

@@ -74,6 +74,7 @@ impl Scenario {
     }
 
     /// How long it takes at least, on a clock that nobody moves.
+    #[allow(dead_code, reason = "in virtual time nobody asks")]
     pub(crate) fn takes(&self) -> Duration {
         let waits = self
             .steps

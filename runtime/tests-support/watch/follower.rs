@@ -213,7 +213,6 @@ const TOLD: &str = "told: ";
 /// The process of [`FollowerProcess`].
 #[test]
 #[ignore = "runs only as a process of other tests"]
-#[expect(clippy::print_stdout, reason = "how it tells")]
 fn a_process_that_follows() {
     let Ok(told) = env::var(FOLLOW) else { return };
     let (address, transport) = told.split_once(' ').unwrap();

@@ -1,6 +1,7 @@
 //! The scenarios of the simulator, played over loopback: the same scripts, and the same answers.
 
 use std::collections::VecDeque;
+use std::env;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Mutex;
@@ -24,8 +25,8 @@ struct Loopback {
 const MOMENT: Duration = Duration::from_millis(40);
 
 impl Loopback {
-    fn new(write: usize) -> Self {
-        let server = Process::start();
+    fn new(write: usize, under: &[String]) -> Self {
+        let server = Process::under(under);
         let start = server.connect().revision();
         Self { server: Some(server), start, clients: vec![], write }
     }
@@ -97,9 +98,10 @@ impl World for Loopback {
         self.server.as_ref().unwrap().send_signal("TERM");
     }
 
-    fn exits(&mut self) -> bool {
+    fn exits(&mut self) -> Result<(), String> {
         self.clients.clear();
-        self.server.take().is_some_and(|server| server.exit_status().success())
+        let status = self.server.take().unwrap().exit_status();
+        if status.success() { Ok(()) } else { Err(format!("the server ended with {status}")) }
     }
 }
 
@@ -111,24 +113,40 @@ const SMALL: usize = 16 << 10;
 
 #[test]
 fn scenarios_go_as_they_do_in_the_simulator() {
-    play_all(|scenario| scenario.takes() <= SHORT);
+    play_all(&[], both_ways, |scenario| scenario.takes() <= SHORT);
 }
 
 #[test]
 #[ignore = "takes half a minute; the scenarios that wait for long"]
 fn long_scenarios_go_as_they_do_in_the_simulator() {
-    play_all(|scenario| scenario.takes() > SHORT);
+    play_all(&[], both_ways, |scenario| scenario.takes() > SHORT);
 }
 
-/// Each with a server of its own: in whole writes, and in small ones.
-fn play_all(which: impl Fn(&Scenario) -> bool) {
+/// The servers are run by the program that `KEEPWATCH_UNDER` names, with its arguments, which may be slow: valgrind.
+#[test]
+#[ignore = "needs a program to run servers under: .ci/memory-errors"]
+fn scenarios_go_as_well_under_a_program_that_looks_on() {
+    let under: Vec<String> =
+        env::var("KEEPWATCH_UNDER").unwrap().split_whitespace().map(str::to_owned).collect();
+    assert!(!under.is_empty());
+    play_all(
+        &under,
+        |_| vec![usize::MAX],
+        |scenario| scenario.takes() <= SHORT && scenario.bytes_sent() <= SMALL,
+    );
+}
+
+/// Whole writes, and small ones.
+fn both_ways(scenario: &Scenario) -> Vec<usize> {
+    if scenario.bytes_sent() <= SMALL { vec![usize::MAX, 7] } else { vec![usize::MAX] }
+}
+
+/// Each with a server of its own.
+fn play_all(under: &[String], writes: impl Fn(&Scenario) -> Vec<usize>, which: impl Fn(&Scenario) -> bool) {
     let scenarios = all();
     let chosen = scenarios.iter().filter(|scenario| which(scenario));
     let plays: VecDeque<(&Scenario, usize)> = chosen
-        .flat_map(|scenario| {
-            let small = (scenario.bytes_sent() <= SMALL).then_some((scenario, 7));
-            [Some((scenario, usize::MAX)), small].into_iter().flatten()
-        })
+        .flat_map(|scenario| writes(scenario).into_iter().map(move |write| (scenario, write)))
         .collect();
     assert!(!plays.is_empty());
     let (plays, failures) = (Mutex::new(plays), Mutex::new(vec![]));
@@ -138,8 +156,8 @@ fn play_all(which: impl Fn(&Scenario) -> bool) {
             scope.spawn(|| {
                 loop {
                     let Some((scenario, write)) = plays.lock().unwrap().pop_front() else { break };
-                    if let Err(problem) = play(scenario, Loopback::new(write), &format!("writes of {write}"))
-                    {
+                    let how = format!("writes of {write}");
+                    if let Err(problem) = play(scenario, Loopback::new(write, under), &how) {
                         failures.lock().unwrap().push(problem);
                     }
                 }

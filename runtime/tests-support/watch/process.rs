@@ -34,6 +34,14 @@ impl Process {
         Self::run(command, 1 + arguments.iter().filter(|argument| **argument == "--listen").count())
     }
 
+    /// One that another program runs: the first of these words, with the others as its arguments. None: it runs by itself.
+    pub(crate) fn under(program: &[String]) -> Self {
+        let mut words = program.iter().map(String::as_str).chain([BINARY, "--listen", "127.0.0.1:0"]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        Self::run(command, 1)
+    }
+
     /// One that may have so many open files, sockets included.
     pub(crate) fn with_descriptors(most: u32) -> Self {
         let mut command = Command::new("sh");
@@ -104,7 +112,7 @@ impl Process {
     /// The time that processors have worked for it so far.
     pub(crate) fn processor_time(&self) -> Duration {
         let stat = stat(self.child.id());
-        // Behind the state: utime and stime are the fields 14 and 15 of proc_pid_stat(5), in ticks of 10 ms.
+        // Behind the state: utime and stime are the fields 14 and 15 of that file, in ticks of 10 ms.
         let ticks: u64 = stat[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
         Duration::from_millis(10 * ticks)
     }
@@ -162,7 +170,7 @@ pub(crate) fn signal(name: &str, process: u32) {
     assert!(kill.unwrap().success());
 }
 
-/// What Linux says of a process (proc_pid_stat(5)): its state, and what follows that.
+/// What Linux says of a process in `/proc/PID/stat`: its state, and what follows that.
 pub(crate) fn stat(process: u32) -> Vec<String> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let (_, behind_name) = stat.rsplit_once(") ").unwrap();
