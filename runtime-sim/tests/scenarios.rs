@@ -173,6 +173,22 @@ fn every_long_scenario_is_played() {
     none_fails(plays.flat_map(|scenario| cuts(scenario).into_iter().map(move |cut| (scenario, cut))));
 }
 
+#[test]
+fn what_happens_otherwise_than_a_script_says_fails() {
+    for (script, why) in [
+        ("client a\nGET /healthz\n< HTTP/1.1 404 *", "is other from byte 9 on"),
+        ("client a\nGET /healthz\n< HTTP/1.1 200 OK", "at its end\na was also sent"),
+        ("client a\nGET /healthz\nclient b\nsilence", "a was also sent"),
+        ("client a\n< *", "is not followed by more in time"),
+        ("client a\nended", "the connection goes on"),
+        ("client a\nhalf-close\n< *", "then comes to End"),
+        ("client a\nwait 11s\nsilence", "it came to End"),
+    ] {
+        let failed = play(&Scenario::parse("wrong", script), Virtual::new(Cut::Whole), "").unwrap_err();
+        assert!(failed.contains(why), "{script}\n{failed}");
+    }
+}
+
 /// At every 31st byte; all of them are tried by the test below.
 #[test]
 fn a_cut_changes_nothing() {

@@ -12,8 +12,9 @@ use super::client::Client;
 use super::watcher::{Transport, Watch, Watcher};
 use crate::BINARY;
 
-/// How long anything may take before a test fails instead of waiting for ever.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take before a test fails instead of waiting for ever. It is long, as what runs may be looked at by a
+/// sanitizer, on a machine that has other things to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server. Dropped, it is killed; it must not have ended by itself until then.
 pub(crate) struct Process {
