@@ -59,7 +59,8 @@ impl Process {
         spawn(move || lines.map_while(Result::ok).try_for_each(|line| said.send(line)));
         let mut process = Self { child, addresses: Vec::new(), killed: false };
         for _ in 0..expected {
-            let line = ready.recv_timeout(PATIENCE).expect("a ready line");
+            // One that is looked at takes long to start.
+            let line = ready.recv_timeout(5 * PATIENCE).expect("a ready line");
             process.addresses.push(line.strip_prefix("listening on http://").unwrap().parse().unwrap());
         }
         process
