@@ -12,7 +12,9 @@ use std::time::Duration;
 use keepwatch_protocol::Input;
 use keepwatch_runtime::Clock;
 use keepwatch_watch::Filter;
-use keepwatch_watch::client::{Backoff, ClientConfig, Event, Next, Start, Target, Transport, WatchClient};
+use keepwatch_watch::client::{
+    Backoff, ClientConfig, Event, Next, Start, Target, Transport, WatchClient, WatchTimeouts,
+};
 
 use super::process::{PATIENCE, pause, signal, spawn, stat};
 
@@ -29,8 +31,11 @@ fn follow(address: impl Fn() -> SocketAddr, transport: Transport, mut tell: impl
     let backoff =
         Backoff { first: Duration::from_millis(10), most: Duration::from_millis(100), ..Backoff::default() };
     let poll_interval = Duration::from_millis(20);
-    let config =
-        ClientConfig { transports: vec![transport], backoff, poll_interval, ..ClientConfig::default() };
+    // Nor is it counted as the server's silence that the test was slow.
+    let long = Duration::from_secs(600);
+    let timeouts = WatchTimeouts { answer: long, silence: long, ..WatchTimeouts::default() };
+    let transports = vec![transport];
+    let config = ClientConfig { transports, backoff, poll_interval, timeouts, ..ClientConfig::default() };
     let mut client = WatchClient::new(target, Arc::new(config), 7).unwrap();
     let clock = Clock::new();
     let mut socket: Option<TcpStream> = None;
@@ -94,15 +99,17 @@ const LOOK: Duration = Duration::from_millis(200);
 fn read(socket: &mut TcpStream, unread: &mut Vec<u8>, patience: Duration) -> bool {
     socket.set_read_timeout(Some(patience)).unwrap();
     let mut part = vec![0; 64 << 10];
-    match socket.read(&mut part) {
-        Ok(0) => true,
-        Ok(count) => {
-            unread.extend_from_slice(&part[..count]);
-            false
-        }
-        Err(error) => {
-            !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
-        }
+    loop {
+        return match socket.read(&mut part) {
+            Ok(0) => true,
+            Ok(count) => {
+                unread.extend_from_slice(&part[..count]);
+                false
+            }
+            // So it is when a process that was stopped goes on.
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        };
     }
 }
 
