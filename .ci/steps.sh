@@ -127,7 +127,7 @@ serve() {
   servers+=("$server")
   trap end_servers EXIT
   until address=$(sed -n 's|^listening on http://||p' "$said" | head -n 1) && [ -n "$address" ]; do
-    if ! kill -0 "$server" 2>/dev/null || [ $((waited += 1)) -gt 100 ]; then
+    if ! kill -0 "$server" 2>/dev/null || [ $((waited += 1)) -gt 600 ]; then
       echo "$1 did not get ready" >&2
       return 1
     fi

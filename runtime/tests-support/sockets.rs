@@ -307,6 +307,35 @@ pub(crate) fn a_reader_that_stops_stops_the_writer<R: Runs>() {
     assert_eq!(io::copy(&mut client, &mut io::sink()).unwrap(), sent as u64);
 }
 
+/// The buffers of both sides are full, and stay so: after a while that is the end of it, and others are served all along.
+pub(crate) fn a_reader_that_never_reads_is_given_up<R: Runs>() {
+    let (echo, closed) = Echo::new();
+    let mut options = Options::new([([127, 0, 0, 1], 0).into()]);
+    options.driver.write_stall = Duration::from_millis(300);
+    let (runtime, handle) = R::bind(options).unwrap();
+    let running = Running { handle, thread: Some(spawn(move || R::serve(runtime, echo))) };
+    let mut client = running.connect();
+    let mut other = held(&running);
+    let writing = spawn(move || {
+        let written = (0..1 << 14).try_for_each(|_| client.write_all(&[b'x'; 16 << 10]));
+        (client, written)
+    });
+    let mut turns = 0;
+    let why = loop {
+        if let Ok(why) = closed.try_recv() {
+            break why;
+        }
+        other.write_all(b"?").unwrap();
+        other.read_exact(&mut [0]).unwrap();
+        pause(5);
+        turns += 1;
+        assert!(turns < 4000, "nothing gives it up");
+    };
+    assert_eq!(why, Closed::WriteStalled);
+    let (_client, written) = writing.join().unwrap();
+    assert!(written.is_err(), "its connection is closed");
+}
+
 pub(crate) fn a_half_closed_peer_still_gets_its_answer<R: Runs>() {
     let (echo, closed) = Echo::new();
     let running = Running::start::<R>(echo);
@@ -712,6 +741,7 @@ macro_rules! suite {
             many_connections_are_kept_apart
             a_slow_reader_gets_every_byte
             a_reader_that_stops_stops_the_writer
+            a_reader_that_never_reads_is_given_up
             a_half_closed_peer_still_gets_its_answer
             an_early_answer_outlives_the_upload
             a_reset_is_a_failure
