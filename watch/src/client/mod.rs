@@ -83,18 +83,19 @@
 //!         unread.clear();
 //!         client.connected(&mut out, now);
 //!     }
-//!     let mut next = match client.deadline() {
-//!         Some(deadline) if deadline <= now.instant => client.on_deadline(&mut out, now),
-//!         _ => Next::Open,
-//!     };
+//!     let mut next = Next::Open;
 //!     if let Some(socket) = &connection {
 //!         unread.extend(socket.receive());
 //!         let mut input = if socket.is_ended() { Input::last(&mut unread) } else { Input::new(&mut unread) };
-//!         if next == Next::Open {
-//!             next = client.receive(&mut input, &mut out, now);
-//!         }
+//!         next = client.receive(&mut input, &mut out, now);
 //!         let taken = input.consumed();
 //!         unread.drain(..taken);
+//!     }
+//!     // What came is heard first: a process that was stopped for a while is late itself, and its server not silent.
+//!     if next == Next::Open && client.deadline().is_some_and(|deadline| deadline <= now.instant) {
+//!         next = client.on_deadline(&mut out, now);
+//!     }
+//!     if let Some(socket) = &connection {
 //!         socket.send(out);
 //!     }
 //!     if next == Next::Close {
