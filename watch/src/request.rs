@@ -451,7 +451,7 @@ fn percent_decode(text: &str, query: bool) -> Result<String, &'static str> {
             b'%' => {
                 let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
                 match (digit(), digit()) {
-                    (Some(high), Some(low)) => (high << 4 | low) as u8,
+                    (Some(high), Some(low)) => (high * 16 + low) as u8,
                     _ => return Err("a % is followed by two hexadecimal digits"),
                 }
             }

@@ -171,15 +171,17 @@ fn a_stream_s_retry_is_obeyed_and_its_end_is_no_strike() {
 
 #[test]
 fn a_request_on_a_connection_that_was_used_is_sent_again_at_once_and_only_once() {
-    let mut talk = Talk::listing(prefix(""), only(Transport::Lines));
-    talk.connect();
-    let request = talk.asks(json(r#"{"revision":10,"items":[]}"#));
-    assert!(request.contains("since=10"));
-    talk.disconnected();
-    assert_eq!(talk.until_wanted(), Duration::ZERO);
-    assert!(talk.connect() == request);
-    talk.disconnected();
-    assert!(talk.until_wanted() > Duration::ZERO);
+    for transport in STREAMS {
+        let mut talk = Talk::listing(prefix(""), only(transport));
+        talk.connect();
+        let request = talk.asks(json(r#"{"revision":10,"items":[]}"#));
+        assert!(request.contains("/v1/watch?") && request.contains("10"));
+        talk.disconnected();
+        assert_eq!(talk.until_wanted(), Duration::ZERO, "{transport}");
+        assert_eq!(first_line(&talk.connect()), first_line(&request));
+        talk.disconnected();
+        assert!(talk.until_wanted() > Duration::ZERO, "{transport}");
+    }
     // With a byte of the answer it is no longer sure that nothing was done.
     let mut talk = Talk::listing(prefix(""), only(Transport::Lines));
     talk.connect();
@@ -279,6 +281,15 @@ fn bytes_of_any_kind_break_the_silence() {
         assert_eq!(talk.asks(chunk(":\n\n")), "");
     }
     assert_eq!(talk.wait().0, secs(60));
+}
+
+#[test]
+fn a_read_of_nothing_does_not_break_the_silence() {
+    let mut talk = Talk::new(only(Transport::ServerSentEvents));
+    open(&mut talk, Transport::ServerSentEvents);
+    talk.later(secs(59));
+    assert_eq!(talk.asks(""), "");
+    assert_eq!(talk.wait().0, secs(1));
 }
 
 #[test]
