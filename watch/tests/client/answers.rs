@@ -6,7 +6,7 @@ use keepwatch_protocol::websocket::Opcode;
 use keepwatch_watch::Filter;
 use keepwatch_watch::client::{ClientConfig, Next, Transport};
 
-use crate::support::{STREAMS, only, prefix, secs};
+use crate::support::{STREAMS, only, prefix, revision, secs};
 use crate::talk::{NDJSON, Talk, answer, chunk, first_line, frame, json, open, put, refusal, stream};
 
 #[test]
@@ -319,6 +319,20 @@ fn short_polls_of_a_key_ask_whether_it_changed() {
     talk.connect();
     talk.asks(json(&format!(r#"{{"revision":9,"items":[{}]}}"#, item("ab"))));
     assert_eq!(talk.told(), ["listing", "listed 9", "by short polls"]);
+}
+
+#[test]
+fn a_short_poll_hides_the_revision_only_while_it_tells_a_state() {
+    let mut talk = Talk::listing(prefix(""), only(Transport::ShortPoll));
+    talk.connect();
+    talk.asks(json(r#"{"revision":9,"items":[]}"#));
+    assert!(talk.wait().2.contains("/v1/kv?"));
+    assert_eq!(talk.client.revision(), Some(revision(9)));
+    let item = r#"{"key":"a","revision":12,"createRevision":1,"value":""}"#;
+    talk.asks(json(&format!(r#"{{"revision":12,"items":[{item}],"continue":"12.a"}}"#)));
+    assert_eq!(talk.client.revision(), None);
+    talk.asks(json(r#"{"revision":12,"items":[]}"#));
+    assert_eq!(talk.client.revision(), Some(revision(12)));
 }
 
 #[test]

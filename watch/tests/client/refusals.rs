@@ -62,6 +62,31 @@ fn a_handshake_that_is_not_right_is_a_refusal() {
 }
 
 #[test]
+fn a_list_that_is_refused_is_asked_for_again_later_and_no_transport_is_blamed() {
+    let gone = answer("410 Gone", "application/json", "", r#"{"error":"gone","revision":20}"#);
+    for refused in [refusal("403 Forbidden"), refusal("200 OK"), gone] {
+        let mut talk = Talk::listing(prefix(""), ClientConfig::default());
+        talk.connect();
+        talk.closes(&refused);
+        assert!(talk.told()[0].starts_with("failed"), "{refused}");
+        assert!(talk.until_wanted() > Duration::ZERO, "{refused}");
+        talk.connect();
+        assert!(talk.asks(json(r#"{"revision":9,"items":[]}"#)).contains("Upgrade: websocket"), "{refused}");
+    }
+}
+
+#[test]
+fn a_server_in_trouble_is_asked_again_later_by_the_same_transport() {
+    for status in ["408 Request Timeout", "500 Internal Server Error", "502 Bad Gateway", "599 ?"] {
+        let mut talk = Talk::new(ClientConfig::default());
+        talk.connect();
+        talk.closes(refusal(status));
+        assert!(talk.until_wanted() > Duration::ZERO, "{status}");
+        assert!(talk.connect().contains("Upgrade: websocket"), "{status}");
+    }
+}
+
+#[test]
 fn three_cuts_before_an_event_are_a_refusal_and_one_after_it_is_not() {
     let config =
         ClientConfig { transports: vec![Transport::Lines, Transport::LongPoll], ..ClientConfig::default() };
@@ -326,6 +351,20 @@ fn a_short_poll_that_is_answered_ends_a_row_of_failures() {
     talk.client.connecting(talk.now);
     talk.disconnected();
     assert!(talk.until_wanted() <= secs(1));
+}
+
+#[test]
+fn who_is_compacted_lists_again_at_once_if_the_watch_lasted() {
+    let mut config = only(Transport::Lines);
+    config.backoff.lasting = secs(10);
+    for (lasted, at_once) in [(9, false), (10, true)] {
+        let mut talk = Talk::listing(prefix(""), config.clone());
+        talk.connect();
+        talk.asks(json(r#"{"revision":20,"items":[]}"#));
+        talk.later(secs(lasted));
+        talk.closes(stream(NDJSON) + &chunk("{\"type\":\"compacted\",\"revision\":20}\n"));
+        assert_eq!(talk.until_wanted().is_zero(), at_once, "after {lasted} s");
+    }
 }
 
 #[test]
