@@ -177,6 +177,7 @@ mod tests {
         assert!(b.poll());
         let kept = [b.line(4), b.line(5), b.line(6), b.line(7)];
         assert_eq!(kept, [Err(Missed), Ok(Some(&b"5"[..])), Ok(Some(&b"6"[..])), Ok(None)]);
+        assert_eq!(b.end(), 7);
     }
 
     #[test]
