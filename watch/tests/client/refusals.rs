@@ -298,6 +298,16 @@ fn silence_is_noticed_on_every_transport() {
 }
 
 #[test]
+fn a_deadline_is_acted_on_however_late_and_not_before() {
+    for (after, expected) in [(19, Next::Open), (20, Next::Close), (25, Next::Close)] {
+        let mut talk = Talk::new(only(Transport::Lines));
+        talk.connect();
+        talk.later(secs(after));
+        assert_eq!(talk.client.on_deadline(&mut Vec::new(), talk.now), expected, "after {after} s");
+    }
+}
+
+#[test]
 fn bytes_of_any_kind_break_the_silence() {
     let mut talk = Talk::new(only(Transport::ServerSentEvents));
     open(&mut talk, Transport::ServerSentEvents);
