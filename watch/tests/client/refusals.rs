@@ -231,6 +231,17 @@ fn a_server_that_closes_after_each_answer_is_asked_at_once_on_another_connection
 }
 
 #[test]
+fn a_poll_that_was_held_or_that_told_something_is_followed_by_the_next_at_once() {
+    for (held, revision) in [(30, 10), (0, 11)] {
+        let mut talk = Talk::new(only(Transport::LongPoll));
+        talk.connect();
+        talk.later(secs(held));
+        let next = talk.asks(json(&format!(r#"{{"revision":{revision},"events":[]}}"#)));
+        assert!(next.contains(&format!("since={revision}&")), "{revision} after {held} s");
+    }
+}
+
+#[test]
 fn a_server_that_does_not_hold_polls_is_not_asked_in_a_loop() {
     let mut talk = Talk::new(only(Transport::LongPoll));
     talk.connect();
