@@ -195,6 +195,25 @@ mod tests {
     }
 
     #[test]
+    fn a_change_costs_itself_and_its_texts_each_behind_two_counters() {
+        let counters = 2 * size_of::<usize>();
+        let mut change = change("abc", 1);
+        change.value = None;
+        assert_eq!(change.bytes(), size_of::<Change>() + counters + 3);
+        let deleted = change.bytes();
+        change.value = Some(Arc::from(*b"value"));
+        assert_eq!(change.bytes(), deleted + counters + 5);
+    }
+
+    #[test]
+    fn a_batch_costs_itself_and_its_changes() {
+        let bytes = |changes| Batch::new(Position::START, changes).unwrap().bytes();
+        let (a, b) = (change("a", 1), change("bb", 1));
+        let one = size_of::<Batch>() + a.bytes();
+        assert_eq!((bytes(vec![a.clone()]), bytes(vec![a, b.clone()])), (one, one + b.bytes()));
+    }
+
+    #[test]
     fn a_batch_has_changes_whose_revisions_never_go_back() {
         assert_eq!(Batch::new(Position::START, vec![]).unwrap_err(), BatchError::Empty);
         let disorder = vec![change("a", 2), change("b", 1)];
@@ -210,6 +229,8 @@ mod tests {
         let batch = Batch::new(Position::new(7), vec![change("a", 2), change("b", 3)]).unwrap();
         let key = |at| batch.change(Position::new(at)).map(|change| change.key.as_str());
         assert_eq!([key(6), key(7), key(8), key(9)], [None, Some("a"), Some("b"), None]);
+        let index = |at| batch.index_of(Position::new(at));
+        assert_eq!([index(6), index(7), index(8), index(9)], [None, Some(0), Some(1), None]);
     }
 
     #[test]

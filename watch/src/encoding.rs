@@ -179,6 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_that_of_the_frames_and_of_a_number_for_each() {
+        let (none, one, longer) =
+            (encoded(&[]).memory(), encoded(&["a"]).memory(), encoded(&["abc"]).memory());
+        assert!((size_of::<Encoded>() + 1..=100).contains(&none), "{none}");
+        assert_eq!((one, longer), (none + 2 + size_of::<usize>(), one + 2));
+        assert_eq!(encoded(&["abc", "abc"]).memory() - longer, longer - none);
+    }
+
+    #[test]
     fn encoders_are_numbered_as_they_come_up_to_256() {
         let mut encodings = Encodings::new();
         for index in 0..256 {

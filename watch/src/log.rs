@@ -62,7 +62,7 @@ struct Entry {
     encoded: Vec<Option<Arc<Encoded>>>,
 }
 
-/// Past this capacity the buffer that encodings grow in is not kept.
+/// What is kept of the buffer that encodings grow in.
 const SCRATCH_KEPT: usize = 64 << 10;
 
 impl Log {
@@ -181,9 +181,8 @@ impl Log {
             Some(made) => made,
             None => {
                 let made = entry.batch.encoded(encoder, &mut self.scratch);
-                if self.scratch.capacity() > SCRATCH_KEPT {
-                    self.scratch = Vec::new();
-                }
+                self.scratch.clear();
+                self.scratch.shrink_to(SCRATCH_KEPT);
                 self.encoded_bytes += made.memory();
                 self.with_encodings.insert(entry.batch.first());
                 slot.insert(made)
@@ -385,6 +384,12 @@ mod tests {
     }
 
     #[test]
+    fn the_default_limits_are_those_that_are_documented() {
+        let limits = LogLimits { bytes: 67_108_864, changes: 1_000_000, encoded_bytes: 67_108_864 };
+        assert_eq!(LogLimits::default(), limits);
+    }
+
+    #[test]
     fn a_watch_starts_at_the_first_change_of_a_greater_revision() {
         let (log, _) = log(LogLimits::default(), &[&[110, 110, 120], &[130]]);
         for (since, position) in [(100, 0), (109, 0), (110, 2), (119, 2), (120, 3), (129, 3), (130, 4)] {
@@ -490,6 +495,8 @@ mod tests {
             made.push(log.encode(at(position), line).unwrap().0.bytes().to_vec());
         }
         let all = log.encoded_bytes();
+        log.limits.encoded_bytes = all;
+        assert_eq!(log.drop_encodings(), 0, "they fit");
         log.limits.encoded_bytes = all - 1;
         assert_eq!(log.drop_encodings(), all / 3);
         assert_eq!(log.encoded_bytes(), all / 3 * 2);
@@ -497,6 +504,14 @@ mod tests {
         assert!(log.encoded(at(1), line).is_some() && log.encoded(at(2), line).is_some());
         assert_eq!(&**log.encode(at(0), line).unwrap().0.bytes(), &*made[2]);
         assert_eq!(log.encoded_bytes(), all);
+    }
+
+    #[test]
+    fn a_large_encoding_leaves_no_large_buffer() {
+        let large: Vec<_> = (101..20_000).collect();
+        let (mut log, line) = log(LogLimits::default(), &[&large]);
+        assert!(log.encode(at(0), line).unwrap().0.bytes().len() > SCRATCH_KEPT);
+        assert!((1..=SCRATCH_KEPT).contains(&log.scratch.capacity()), "{}", log.scratch.capacity());
     }
 
     #[test]

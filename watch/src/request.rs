@@ -304,10 +304,7 @@ fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> 
     let upgrade = head.wants_upgrade_to("websocket");
     let filter = match (&key, &prefix) {
         (Some(_), Some(_)) => return Err(bad("a watch has a key or a prefix, not both")),
-        (None, None) if upgrade => None,
-        (None, None) => {
-            return Err(bad("a watch needs a key or a prefix (which may be empty: everything)"));
-        }
+        (None, None) => None,
         (Some(key), None) => Some(Filter::key(key, config.key_bytes).map_err(bad)?),
         (None, Some(prefix)) => Some(Filter::prefix(prefix, config.key_bytes).map_err(bad)?),
     };
@@ -319,7 +316,9 @@ fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> 
         }
         return upgrade_call(head, watch);
     }
-    let Some(watch) = watch else { return Err(bad("a watch needs a key or a prefix")) };
+    let Some(watch) = watch else {
+        return Err(bad("a watch needs a key or a prefix (which may be empty: everything)"));
+    };
     let hold = match wait {
         Some(wait) => Hold::LongPoll(wait.min(config.hold)),
         None => accepted(head.fields()).unwrap_or(Hold::LongPoll(config.hold)),
@@ -451,7 +450,7 @@ fn percent_decode(text: &str, query: bool) -> Result<String, &'static str> {
             b'%' => {
                 let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
                 match (digit(), digit()) {
-                    (Some(high), Some(low)) => (high << 4 | low) as u8,
+                    (Some(high), Some(low)) => (high * 16 + low) as u8,
                     _ => return Err("a % is followed by two hexadecimal digits"),
                 }
             }

@@ -117,6 +117,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::Wake;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     #[test]
     fn a_line_reaches_every_machine() {
@@ -151,5 +162,42 @@ mod tests {
             (b.line(2), b.line(3), b.line(4), b.line(5)),
             (Err(Missed), Ok(Some(&b"4"[..])), Ok(Some(&b"5"[..])), Ok(None))
         );
+    }
+
+    #[test]
+    fn a_line_has_its_number_however_many_before_it_are_lost() {
+        let room = Room::default();
+        let (a, mut b) = (room.join(2), room.join(2));
+        a.say("0");
+        a.say("1");
+        assert!(b.poll());
+        for line in ["2", "3", "4", "5", "6"] {
+            a.say(line);
+        }
+        assert!(b.poll());
+        let kept = [b.line(4), b.line(5), b.line(6), b.line(7)];
+        assert_eq!(kept, [Err(Missed), Ok(Some(&b"5"[..])), Ok(Some(&b"6"[..])), Ok(None)]);
+        assert_eq!(b.end(), 7);
+    }
+
+    #[test]
+    fn a_line_wakes_the_other_machines_and_not_the_one_that_says_it() {
+        let room = Room::default();
+        let (a, b) = (room.join(8), room.join(8));
+        let woken = [&a, &b].map(|member| {
+            let woken = Arc::new(Woken::default());
+            member.start(&Waker::from(Arc::clone(&woken)));
+            woken
+        });
+        a.say("id: haha\n");
+        assert_eq!(woken.map(|woken| woken.0.load(Ordering::Relaxed)), [0, 1]);
+    }
+
+    #[test]
+    fn who_left_has_no_place_any_more() {
+        let room = Room::default();
+        drop(room.join(8));
+        let _stays = room.join(8);
+        assert_eq!(lock(&room.0).len(), 1);
     }
 }

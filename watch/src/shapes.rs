@@ -180,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn each_notice_says_what_it_is_and_its_revision() {
+        let revision = Revision::new(9).unwrap();
+        for (notice, name) in [
+            (Notice::Bookmark(revision), "bookmark"),
+            (Notice::Compacted(revision), "compacted"),
+            (Notice::Restated(revision), "compacted"),
+            (Notice::Watching(revision), "watching"),
+        ] {
+            let mut out = b"{".to_vec();
+            notice.put_members(&mut out);
+            let text = format!(r#"{{"type":"{name}","revision":9}}"#);
+            assert_eq!(String::from_utf8(out), Ok(text));
+        }
+    }
+
+    #[test]
     fn each_reply_has_its_status() {
         let status = |reply, absent| match Written::new(reply, absent) {
             Written::Done { status, .. } => (status, ""),

@@ -226,7 +226,7 @@ impl Versions {
             older.pop_front();
             if older.is_empty() {
                 self.older = None;
-            } else if older.capacity() > 16 && older.len() < older.capacity() / 4 {
+            } else if older.len() < older.capacity() / 4 {
                 // A key that was hot once does not keep the room for it.
                 older.shrink_to(older.len() * 2);
             }
@@ -392,7 +392,7 @@ mod tests {
         assert_eq!(keys(&view, "b/", Some("b/1"), 4), ["b/2"]);
         assert_eq!(keys(&view, "b/", Some("b/2"), 4), [""; 0]);
         assert_eq!(keys(&view, "b/", Some("b/11"), 4), ["b/2"], "a key that is not there serves as well");
-        assert_eq!(keys(&view, "b/", Some("a"), 4), ["b/1", "b/2"], "before the prefix: from its start");
+        assert_eq!(keys(&view, "b/", Some("0"), 4), ["b/1", "b/2"], "before the prefix: from its start");
         assert_eq!(keys(&view, "b/", Some("c"), 4), [""; 0]);
     }
 
@@ -473,6 +473,34 @@ mod tests {
         apply(&mut view, &other);
         let older = view.keys["a"].older.as_ref().unwrap();
         assert!(older.len() < 20 && older.capacity() < 80, "{} of {}", older.len(), older.capacity());
+    }
+
+    #[test]
+    fn room_for_older_versions_is_given_back_when_less_than_a_quarter_is_used() {
+        let version = |number| Version { end: Position::START, change: change("a", number, None) };
+        let older = (0..1000).map(version).collect();
+        let mut versions = Versions { newest: version(1000), older: Some(Box::new(older)) };
+        let room = |versions: &Versions| versions.older.as_ref().map(|older| (older.len(), older.capacity()));
+        let all = room(&versions).unwrap().1;
+        for length in (all / 4..1000).rev() {
+            versions.pop_oldest();
+            assert_eq!(room(&versions), Some((length, all)));
+        }
+        versions.pop_oldest();
+        let (length, left) = room(&versions).unwrap();
+        assert!(left < all && left >= 2 * length, "{length} of {left}");
+    }
+
+    #[test]
+    fn a_version_costs_its_change_and_its_position_and_a_key_its_place_in_the_tree() {
+        let mut view = view(100);
+        let version = change("a", 1, Some("1")).bytes() + size_of::<Position>();
+        apply(&mut view, &[("a", 1, Some("1"))]);
+        let place = view.bytes() - version;
+        let least = size_of::<Key>() + size_of::<usize>();
+        assert!((least + least / 5..2 * least).contains(&place), "{place}");
+        apply(&mut view, &[("a", 2, Some("2"))]);
+        assert_eq!(view.bytes(), place + 2 * version);
     }
 
     #[test]

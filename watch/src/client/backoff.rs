@@ -97,11 +97,31 @@ mod tests {
     }
 
     #[test]
+    fn what_is_drawn_is_what_others_draw_from_the_same_seed() {
+        let mut random = Random(1_234_567);
+        let drawn = [random.next(), random.next(), random.next()];
+        assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
+    }
+
+    #[test]
+    fn a_duration_is_drawn_from_zero_to_the_longest() {
+        let mut random = Random(1);
+        let drawn: Vec<_> = (0..100).map(|_| random.up_to(Duration::from_nanos(1)).as_nanos()).collect();
+        assert!(drawn.contains(&0) && drawn.contains(&1) && drawn.iter().all(|nanos| *nanos <= 1));
+        assert_eq!(random.up_to(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
     fn a_nonce_is_another_each_time_and_not_what_was_drawn() {
         let (mut one, mut same) = (Retry::new(1).random, Retry::new(1).random);
         let (first, drawn) = (one.nonce(), same.next().to_be_bytes());
         assert_ne!(first, one.nonce());
         assert!(!first.windows(8).any(|part| part == drawn));
+    }
+
+    #[test]
+    fn what_is_drawn_from_is_not_printed() {
+        assert_eq!(format!("{:?}", Random(1)), "Random(..)");
     }
 
     #[test]
@@ -150,6 +170,14 @@ mod tests {
         retry.good(Instant::from_millis(34_000));
         retry.ended(&config(), Instant::from_millis(35_000));
         assert_eq!(fail(&mut retry), 1);
+    }
+
+    #[test]
+    fn what_is_done_to_its_end_is_a_success_at_once() {
+        let mut retry = Retry::new(1);
+        retry.failed(&config(), Duration::ZERO);
+        retry.done();
+        assert_eq!(retry.failures, 0);
     }
 
     #[test]

@@ -97,6 +97,14 @@ mod tests {
     }
 
     #[test]
+    fn it_is_at_a_revision_when_nothing_behind_that_was_told() {
+        let mut cursor = Cursor::at(revision(10));
+        assert!(cursor.is_at(revision(10)) && !cursor.is_at(revision(9)) && !cursor.is_at(revision(11)));
+        assert_eq!(change(&mut cursor, 12), Ok(true));
+        assert!(!cursor.is_at(revision(10)) && !cursor.is_at(revision(12)));
+    }
+
+    #[test]
     fn what_was_told_of_a_commit_is_passed_over_when_it_comes_again() {
         let mut cursor = Cursor::at(revision(10));
         assert_eq!((change(&mut cursor, 12), change(&mut cursor, 12)), (Ok(true), Ok(true)));

@@ -21,13 +21,14 @@ use keepwatch_protocol::websocket::handshake::OpeningError;
 use keepwatch_protocol::{Input, Instant, Now, Sink, earliest, sse};
 
 use super::event::{Failure, Transport};
-use super::lines::Lines;
+use super::lines::{KEPT_BYTES, Lines};
 use super::machine::{End, Link};
 use super::opening::Opening;
 use super::parse;
 use super::progress::{Plan, Progress};
 use super::request::RequestHead;
 use crate::key::Revision;
+use crate::request::decimal;
 
 #[derive(Debug)]
 pub(super) struct Http {
@@ -65,9 +66,6 @@ struct Answer {
 
 /// An answer that comes sooner than this was not held.
 const HELD: Duration = Duration::from_millis(100);
-
-/// The memory that is kept from one answer for the next.
-const KEPT_BYTES: usize = 16 << 10;
 
 impl Http {
     /// A connection that was just made.
@@ -295,12 +293,11 @@ impl Http {
         if !verified || matches!(self.doing, Doing::Lines(_) | Doing::Events(_)) && status == 200 {
             return Err(self.broken());
         }
-        let body = std::mem::take(&mut self.body);
+        let mut body = std::mem::take(&mut self.body);
         let read = self.read(progress, status, tag, &body, now);
-        if body.capacity() <= KEPT_BYTES {
-            self.body = body;
-            self.body.clear();
-        }
+        body.clear();
+        body.shrink_to(KEPT_BYTES);
+        self.body = body;
         read?;
         if !matches!(self.doing, Doing::Resting) {
             self.doing = Doing::Ready;
@@ -412,17 +409,6 @@ fn is_type(value: &[u8], kind: &str) -> bool {
 fn entity_tag(tag: &[u8]) -> Option<Revision> {
     let tag = tag.strip_prefix(b"W/").unwrap_or(tag);
     decimal(tag.strip_prefix(b"\"")?.strip_suffix(b"\"")?).and_then(Revision::new)
-}
-
-/// Digits, and nothing else: no sign, no space.
-fn decimal(text: &[u8]) -> Option<u64> {
-    if text.is_empty() {
-        return None;
-    }
-    text.iter().try_fold(0u64, |number, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 #[cfg(test)]

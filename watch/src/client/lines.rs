@@ -1,7 +1,7 @@
 //! Lines of a stream that comes in parts.
 
-/// The memory that is kept from one line for the next.
-const KEPT_BYTES: usize = 16 << 10;
+/// The memory that is kept from one line, or one answer, for the next.
+pub(super) const KEPT_BYTES: usize = 16 << 10;
 
 /// Splits at LF. A line without its end is not given.
 #[derive(Debug, Default)]
@@ -69,6 +69,15 @@ mod tests {
         }
         let bytes: Vec<&[u8]> = text.chunks(1).collect();
         assert_eq!(lines(&bytes, 5), expected);
+    }
+
+    #[test]
+    fn the_memory_of_a_long_line_is_not_kept() {
+        let mut lines = Lines::default();
+        let long = vec![b'x'; 2 * KEPT_BYTES];
+        assert_eq!(lines.next(&mut &long[..], usize::MAX, <[u8]>::len), Ok(None));
+        assert_eq!(lines.next(&mut &b"\n"[..], usize::MAX, <[u8]>::len), Ok(Some(long.len())));
+        assert!((1..=KEPT_BYTES).contains(&lines.part.capacity()), "{}", lines.part.capacity());
     }
 
     #[test]

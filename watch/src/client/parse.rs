@@ -204,6 +204,14 @@ mod tests {
     fn nothing_changes_before_it_is_created() {
         let put = r#"{"type":"put","key":"a","revision":7,"createRevision":8,"value":""}"#;
         assert_eq!(parse(put), Err(Failure::Revision));
+        let put = put.replace("\"createRevision\":8", "\"createRevision\":7");
+        assert!(matches!(parse(&put), Ok(Told::Put(_))), "created by this change");
+    }
+
+    #[test]
+    fn an_error_says_the_revision_to_go_on_from() {
+        assert_eq!(error_revision(br#"{"error":"gone","revision":7}"#), Ok(Revision::new(7).unwrap()));
+        assert_eq!(error_revision(br#"{"error":"gone"}"#), Err(Failure::Malformed));
     }
 
     #[test]

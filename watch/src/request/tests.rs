@@ -2,6 +2,7 @@ use keepwatch_protocol::Input;
 use keepwatch_protocol::http1::{HeadDecoder, Limits};
 
 use super::*;
+use crate::shapes::continue_token;
 
 /// What a request with this line and these fields asks for.
 fn ask(line: &str, fields: &str) -> Result<Call, Refusal> {
@@ -129,6 +130,7 @@ fn a_query_has_each_parameter_once_and_no_other() {
         ("/v1/kv?prefix=%zz", 400),
         ("/v1/kv?limit=0", 400),
         ("/v1/kv?limit=-1", 400),
+        ("/v1/kv?limit=1:", 400),
         ("/v1/kv?limit=%2b1", 400),
         ("/v1/kv?limit=", 400),
         ("/v1/kv?limit=18446744073709551616", 400),
@@ -150,7 +152,7 @@ fn a_query_has_each_parameter_once_and_no_other() {
         assert_eq!(status(&format!("GET {target}"), ""), expected, "{target}");
     }
     let many: Vec<_> = (0..17).map(|index| format!("p{index}=")).collect();
-    assert_eq!(status(&format!("GET /v1/kv?{}", many.join("&")), ""), 400);
+    assert_eq!(ask(&format!("GET /v1/kv?{}", many.join("&")), ""), Err(bad("too many parameters")));
     let Ok(Call::List { prefix, .. }) = ask("GET /v1/kv?prefix=a+b%2Bc", "") else { unreachable!() };
     assert_eq!(prefix, "a b+c");
 }
@@ -182,7 +184,7 @@ fn a_duration_is_digits_and_a_unit() {
 
 #[test]
 fn a_weight_is_a_number_of_thousandths_up_to_one() {
-    let table: [(&[u8], Option<u16>); 14] = [
+    let table: [(&[u8], Option<u16>); 15] = [
         (b"0", Some(0)),
         (b"1", Some(1000)),
         (b"0.", Some(0)),
@@ -195,6 +197,7 @@ fn a_weight_is_a_number_of_thousandths_up_to_one() {
         (b"2", None),
         (b".5", None),
         (b"0.x", None),
+        (b"0.:", None),
         (b"-0", None),
         (b"", None),
     ];
@@ -229,6 +232,45 @@ fn what_is_accepted_most_is_the_transport_and_a_wait_wins() {
     let waits = hold("prefix=&wait=5s", "Accept: text/event-stream\r\n");
     assert_eq!(waits, Hold::LongPoll(Duration::from_secs(5)));
     assert_eq!(hold("prefix=&wait=5m", ""), poll, "cut to the limit");
+}
+
+#[test]
+fn only_what_is_stored_is_read_and_a_write_reads_for_its_condition_alone() {
+    let table = [
+        ("GET /v1/kv/a", "", true),
+        ("GET /v1/kv", "", true),
+        ("GET /v1/watch?prefix=", "", true),
+        ("GET /metrics", "", true),
+        ("PUT /v1/kv/a", "", false),
+        ("PUT /v1/kv/a", "If-Match: *\r\n", true),
+        ("DELETE /v1/kv/a", "If-None-Match: *\r\n", true),
+        ("GET /hello", "", false),
+        ("GET /ok/a", "", false),
+        ("GET /", "", false),
+    ];
+    for (line, fields, expected) in table {
+        assert_eq!(ask(line, fields).unwrap().reads(), expected, "{line} {fields}");
+    }
+}
+
+#[test]
+fn a_list_goes_on_where_its_page_said() {
+    let (at, after) = (revision(7), key("a.b"));
+    let token = continue_token(at, &after);
+    let next = Continue { at, after };
+    assert_eq!(Continue::parse(&token, &Config::default()), Some(next.clone()));
+    let list = Call::List { prefix: "a".into(), limit: 10_000, from: Some(next) };
+    assert_eq!(ask(&format!("GET /v1/kv?prefix=a&continue={token}"), ""), Ok(list));
+    for token in ["", ".", "7", "7.", ".a", "7,a", "-7.a", "x.a", "9007199254740992.a"] {
+        assert_eq!(status(&format!("GET /v1/kv?continue={token}"), ""), 400, "{token}");
+    }
+}
+
+#[test]
+fn a_key_has_the_tag_of_its_revision_alone() {
+    let tags = EntityTags::Revisions(vec![revision(7), revision(9)]);
+    assert_eq!([7, 8, 9].map(|number| tags.has(revision(number))), [true, false, true]);
+    assert!(EntityTags::Any.has(revision(8)));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use keepwatch_protocol::websocket::Opcode;
 use keepwatch_watch::Filter;
 use keepwatch_watch::client::{ClientConfig, Next, Transport};
 
-use crate::support::{STREAMS, only, prefix, secs};
+use crate::support::{STREAMS, only, prefix, revision, secs};
 use crate::talk::{NDJSON, Talk, answer, chunk, first_line, frame, json, open, put, refusal, stream};
 
 #[test]
@@ -73,6 +73,54 @@ fn more_than_the_limits_is_a_failure() {
     talk.connect();
     talk.closes(json(&" ".repeat(101)));
     assert_eq!(talk.told(), ["failed: more than the limits allow"]);
+}
+
+#[test]
+fn as_much_as_the_limits_allow_is_taken() {
+    let mut config = only(Transport::ShortPoll);
+    config.limits.message_bytes = 100;
+    config.limits.value_bytes = 10;
+    let mut talk = Talk::listing(Filter::key("a", 10).unwrap(), config);
+    talk.connect();
+    talk.asks(json(&format!("{:100}", r#"{"revision":9,"items":[]}"#)));
+    assert!(talk.wait().2.starts_with("GET /v1/kv/a "));
+    let value = |value| answer("200 OK", "application/octet-stream", "ETag: \"12\"\r\n", value);
+    assert_eq!(talk.asks(value("1234567890")), "");
+    assert_eq!(
+        talk.told(),
+        ["listing", "listed 9", "by short polls", "listing", "item a=1234567890", "listed 12"]
+    );
+    assert_eq!(talk.wait().1, Next::Open);
+    talk.closes(value("12345678901"));
+    assert_eq!(talk.told(), ["failed: more than the limits allow"]);
+}
+
+#[test]
+fn what_is_coded_is_not_taken() {
+    for (fields, is_taken) in [
+        ("Content-Encoding: Identity\r\nContent-Length: 25", true),
+        ("Content-Encoding: gzip\r\nContent-Length: 25", false),
+        ("Transfer-Encoding: gzip", false),
+    ] {
+        let mut talk = Talk::listing(prefix(""), only(Transport::Lines));
+        talk.connect();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n{fields}\r\n\r\n");
+        let (next, _) = talk.says(head + r#"{"revision":9,"items":[]}"#);
+        assert_eq!(next == Next::Open, is_taken, "{fields}");
+        let told = if is_taken { "listing" } else { "failed: an answer of another media type" };
+        assert_eq!(talk.told()[0], told, "{fields}");
+    }
+}
+
+#[test]
+fn an_id_alone_is_a_bookmark_and_an_empty_one_is_none() {
+    let mut talk = Talk::new(only(Transport::ServerSentEvents));
+    open(&mut talk, Transport::ServerSentEvents);
+    assert_eq!(talk.asks(chunk("id:\n\n")), "");
+    assert_eq!(talk.asks(chunk("id: 11\n\n")), "");
+    assert_eq!(talk.told()[1..], ["bookmark 11"]);
+    talk.closes(chunk("id: 1x\n\n"));
+    assert_eq!(talk.told(), ["failed: JSON of another shape"]);
 }
 
 #[test]
@@ -271,6 +319,20 @@ fn short_polls_of_a_key_ask_whether_it_changed() {
     talk.connect();
     talk.asks(json(&format!(r#"{{"revision":9,"items":[{}]}}"#, item("ab"))));
     assert_eq!(talk.told(), ["listing", "listed 9", "by short polls"]);
+}
+
+#[test]
+fn a_short_poll_hides_the_revision_only_while_it_tells_a_state() {
+    let mut talk = Talk::listing(prefix(""), only(Transport::ShortPoll));
+    talk.connect();
+    talk.asks(json(r#"{"revision":9,"items":[]}"#));
+    assert!(talk.wait().2.contains("/v1/kv?"));
+    assert_eq!(talk.client.revision(), Some(revision(9)));
+    let item = r#"{"key":"a","revision":12,"createRevision":1,"value":""}"#;
+    talk.asks(json(&format!(r#"{{"revision":12,"items":[{item}],"continue":"12.a"}}"#)));
+    assert_eq!(talk.client.revision(), None);
+    talk.asks(json(r#"{"revision":12,"items":[]}"#));
+    assert_eq!(talk.client.revision(), Some(revision(12)));
 }
 
 #[test]

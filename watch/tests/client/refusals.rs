@@ -62,6 +62,31 @@ fn a_handshake_that_is_not_right_is_a_refusal() {
 }
 
 #[test]
+fn a_list_that_is_refused_is_asked_for_again_later_and_no_transport_is_blamed() {
+    let gone = answer("410 Gone", "application/json", "", r#"{"error":"gone","revision":20}"#);
+    for refused in [refusal("403 Forbidden"), refusal("200 OK"), gone] {
+        let mut talk = Talk::listing(prefix(""), ClientConfig::default());
+        talk.connect();
+        talk.closes(&refused);
+        assert!(talk.told()[0].starts_with("failed"), "{refused}");
+        assert!(talk.until_wanted() > Duration::ZERO, "{refused}");
+        talk.connect();
+        assert!(talk.asks(json(r#"{"revision":9,"items":[]}"#)).contains("Upgrade: websocket"), "{refused}");
+    }
+}
+
+#[test]
+fn a_server_in_trouble_is_asked_again_later_by_the_same_transport() {
+    for status in ["408 Request Timeout", "500 Internal Server Error", "502 Bad Gateway", "599 ?"] {
+        let mut talk = Talk::new(ClientConfig::default());
+        talk.connect();
+        talk.closes(refusal(status));
+        assert!(talk.until_wanted() > Duration::ZERO, "{status}");
+        assert!(talk.connect().contains("Upgrade: websocket"), "{status}");
+    }
+}
+
+#[test]
 fn three_cuts_before_an_event_are_a_refusal_and_one_after_it_is_not() {
     let config =
         ClientConfig { transports: vec![Transport::Lines, Transport::LongPoll], ..ClientConfig::default() };
@@ -171,15 +196,17 @@ fn a_stream_s_retry_is_obeyed_and_its_end_is_no_strike() {
 
 #[test]
 fn a_request_on_a_connection_that_was_used_is_sent_again_at_once_and_only_once() {
-    let mut talk = Talk::listing(prefix(""), only(Transport::Lines));
-    talk.connect();
-    let request = talk.asks(json(r#"{"revision":10,"items":[]}"#));
-    assert!(request.contains("since=10"));
-    talk.disconnected();
-    assert_eq!(talk.until_wanted(), Duration::ZERO);
-    assert!(talk.connect() == request);
-    talk.disconnected();
-    assert!(talk.until_wanted() > Duration::ZERO);
+    for transport in STREAMS {
+        let mut talk = Talk::listing(prefix(""), only(transport));
+        talk.connect();
+        let request = talk.asks(json(r#"{"revision":10,"items":[]}"#));
+        assert!(request.contains("/v1/watch?") && request.contains("10"));
+        talk.disconnected();
+        assert_eq!(talk.until_wanted(), Duration::ZERO, "{transport}");
+        assert_eq!(first_line(&talk.connect()), first_line(&request));
+        talk.disconnected();
+        assert!(talk.until_wanted() > Duration::ZERO, "{transport}");
+    }
     // With a byte of the answer it is no longer sure that nothing was done.
     let mut talk = Talk::listing(prefix(""), only(Transport::Lines));
     talk.connect();
@@ -200,6 +227,17 @@ fn a_server_that_closes_after_each_answer_is_asked_at_once_on_another_connection
         assert!(talk.connect().contains(&format!("since={since}&")));
         talk.later(secs(30));
         talk.closes(close(&format!(r#"{{"revision":{},"events":[]}}"#, since + 1)));
+    }
+}
+
+#[test]
+fn a_poll_that_was_held_or_that_told_something_is_followed_by_the_next_at_once() {
+    for (held, revision) in [(30, 10), (0, 11)] {
+        let mut talk = Talk::new(only(Transport::LongPoll));
+        talk.connect();
+        talk.later(secs(held));
+        let next = talk.asks(json(&format!(r#"{{"revision":{revision},"events":[]}}"#)));
+        assert!(next.contains(&format!("since={revision}&")), "{revision} after {held} s");
     }
 }
 
@@ -271,6 +309,16 @@ fn silence_is_noticed_on_every_transport() {
 }
 
 #[test]
+fn a_deadline_is_acted_on_however_late_and_not_before() {
+    for (after, expected) in [(19, Next::Open), (20, Next::Close), (25, Next::Close)] {
+        let mut talk = Talk::new(only(Transport::Lines));
+        talk.connect();
+        talk.later(secs(after));
+        assert_eq!(talk.client.on_deadline(&mut Vec::new(), talk.now), expected, "after {after} s");
+    }
+}
+
+#[test]
 fn bytes_of_any_kind_break_the_silence() {
     let mut talk = Talk::new(only(Transport::ServerSentEvents));
     open(&mut talk, Transport::ServerSentEvents);
@@ -279,6 +327,15 @@ fn bytes_of_any_kind_break_the_silence() {
         assert_eq!(talk.asks(chunk(":\n\n")), "");
     }
     assert_eq!(talk.wait().0, secs(60));
+}
+
+#[test]
+fn a_read_of_nothing_does_not_break_the_silence() {
+    let mut talk = Talk::new(only(Transport::ServerSentEvents));
+    open(&mut talk, Transport::ServerSentEvents);
+    talk.later(secs(59));
+    assert_eq!(talk.asks(""), "");
+    assert_eq!(talk.wait().0, secs(1));
 }
 
 #[test]
@@ -315,6 +372,20 @@ fn a_short_poll_that_is_answered_ends_a_row_of_failures() {
     talk.client.connecting(talk.now);
     talk.disconnected();
     assert!(talk.until_wanted() <= secs(1));
+}
+
+#[test]
+fn who_is_compacted_lists_again_at_once_if_the_watch_lasted() {
+    let mut config = only(Transport::Lines);
+    config.backoff.lasting = secs(10);
+    for (lasted, at_once) in [(9, false), (10, true)] {
+        let mut talk = Talk::listing(prefix(""), config.clone());
+        talk.connect();
+        talk.asks(json(r#"{"revision":20,"items":[]}"#));
+        talk.later(secs(lasted));
+        talk.closes(stream(NDJSON) + &chunk("{\"type\":\"compacted\",\"revision\":20}\n"));
+        assert_eq!(talk.until_wanted().is_zero(), at_once, "after {lasted} s");
+    }
 }
 
 #[test]

@@ -84,6 +84,20 @@ impl Wake for Woken {
 }
 
 #[test]
+fn the_default_limits_are_those_that_are_documented() {
+    let limits = StoreLimits {
+        key_bytes: 1024,
+        value_bytes: 1_048_576,
+        keys: 1_000_000,
+        bytes: 1_073_741_824,
+        queued: 65_536,
+        queued_bytes: 33_554_432,
+        inbox_bytes: 67_108_864,
+    };
+    assert_eq!(StoreLimits::default(), limits);
+}
+
+#[test]
 fn the_first_outcome_is_a_snapshot() {
     let store = store(StoreLimits::default());
     let mut first = store.machine();
@@ -212,6 +226,7 @@ fn a_key_that_comes_back_is_created_again() {
 fn limits_are_told_and_change_nothing() {
     let limits = StoreLimits { key_bytes: 3, value_bytes: 4, keys: 2, ..StoreLimits::default() };
     let store = store(limits);
+    assert_eq!(store.limits(), &limits);
     store.commit(vec![put("a", "1"), put("b", "1")]);
     let full = |why| Reply::Full { why };
     assert_eq!(reply(&store, put("abcd", "1")), full(Full::KeyBytes { max: 3 }));
@@ -220,7 +235,7 @@ fn limits_are_told_and_change_nothing() {
     assert_eq!(store.revision(), revision(102));
     assert_eq!(reply(&store, put("a", "1234")), written(103), "a full store still changes its keys");
     reply(&store, delete("a", Condition::None));
-    assert_eq!(reply(&store, put("c", "1")), created(105), "and has room again after a delete");
+    assert_eq!(reply(&store, put("abc", "1")), created(105), "and has room again after a delete");
 }
 
 #[test]
@@ -240,6 +255,19 @@ fn the_limit_of_bytes_counts_what_is_there_now() {
     assert_eq!(reply(&store, put("a", &"y".repeat(100))), written(103));
     reply(&store, delete("a", Condition::None));
     assert_eq!(reply(&store, put("c", &value)), created(105));
+    assert_eq!(reply(&store, put("d", "")), full);
+}
+
+#[test]
+fn an_item_costs_its_change_and_its_key_a_second_time() {
+    let change = Change { key: key("a"), revision: revision(1), created: revision(1), value: None };
+    assert_eq!(item_bytes(&change), change.bytes() + size_of::<Key>());
+}
+
+#[test]
+fn an_operation_costs_itself_and_its_texts() {
+    assert_eq!(put("abc", "value").bytes(), size_of::<Operation>() + 8);
+    assert_eq!(delete("abc", Condition::None).bytes(), size_of::<Operation>() + 3);
 }
 
 #[test]
@@ -273,6 +301,34 @@ fn a_machine_that_submits_too_much_in_a_turn_is_told_busy() {
     let large = "x".repeat(2000);
     assert_eq!(machine.submit(Ticket(4), put("a", &large)), Ok(()), "a single one is always taken");
     assert_eq!(machine.submit(Ticket(5), put("b", "")), Err(Busy));
+}
+
+#[test]
+fn what_a_machine_submits_in_a_turn_may_have_just_so_many_bytes() {
+    let one = put("a", "1").bytes();
+    let store = store(StoreLimits { queued_bytes: 3 * one, ..StoreLimits::default() });
+    let mut machine = store.machine();
+    for ticket in 0..3 {
+        assert_eq!(machine.submit(Ticket(ticket), put("a", "1")), Ok(()));
+    }
+    assert_eq!(machine.submit(Ticket(3), put("a", "1")), Err(Busy));
+}
+
+#[test]
+fn batches_that_just_fit_wait_for_a_machine() {
+    let change =
+        Change { key: key("a"), revision: revision(1), created: revision(1), value: Some([0].into()) };
+    let one = Batch::new(Position::START, vec![change]).unwrap().bytes();
+    let store = store(StoreLimits { inbox_bytes: 2 * one, ..StoreLimits::default() });
+    let mut slow = store.machine();
+    poll(&mut slow);
+    reply(&store, put("a", "1"));
+    reply(&store, put("a", "2"));
+    assert_eq!(poll(&mut slow), ["batch p0 put a r101 c101", "batch p1 put a r102 c101"]);
+    for value in ["3", "4", "5"] {
+        reply(&store, put("a", value));
+    }
+    assert_eq!(poll(&mut slow), ["snapshot r105 p5 a"]);
 }
 
 #[test]
