@@ -16,6 +16,7 @@ use mio::{Interest, Registry, Token};
 use crate::Fault;
 use crate::subscriber::{Shared, Watcher, connect, source};
 use crate::transport::Transport;
+use crate::value::Wrong;
 
 /// A watching client and its connection.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Watcher for Checker {
         buffer: &mut [u8],
         at: (&Registry, Token),
         shared: &Shared,
-        mut came: impl FnMut(u32),
+        mut came: impl FnMut(u32, &mut u32) -> Result<(), Wrong>,
     ) -> Result<(), Fault> {
         let now = self.clock.now();
         let mut ended = false;
@@ -103,7 +104,12 @@ impl Watcher for Checker {
 }
 
 impl Checker {
-    fn hear(&mut self, event: Event, shared: &Shared, came: &mut impl FnMut(u32)) -> Result<(), Fault> {
+    fn hear(
+        &mut self,
+        event: Event,
+        shared: &Shared,
+        came: &mut impl FnMut(u32, &mut u32) -> Result<(), Wrong>,
+    ) -> Result<(), Fault> {
         match event {
             Event::Listing | Event::Item(_) if !self.listed => {}
             Event::Listed(_) if !self.listed => self.listed = true,
@@ -119,8 +125,7 @@ impl Checker {
                 if item.value.len() != shared.values.bytes() {
                     return Err("a value is longer than what was written".into());
                 }
-                shared.expect(change, &mut self.next)?;
-                came(change);
+                came(change, &mut self.next)?;
             }
             event => return Err(format!("{event:?}").into()),
         }

@@ -40,6 +40,11 @@ pub struct Options {
     #[arg(long, value_name = "CHANGES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub burst: u32,
 
+    /// Connections that changes are written on, in turn. On one they are behind each other, and their order is known; of several
+    /// the server decides, and everyone has to be told in the same order
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub writers: u32,
+
     /// Changes a second, each when it is due, whoever has the ones before
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "burst")]
     pub rate: Option<f64>,
@@ -49,14 +54,14 @@ pub struct Options {
     pub value: usize,
 
     /// What is watched
-    #[arg(long, value_enum, default_value = "shared")]
+    #[arg(long, value_enum, default_value = "shared", conflicts_with = "writers")]
     pub keys: Keys,
 
     /// The process whose processor time and memory are measured
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
 
-    /// Counts system calls too, with `perf stat`, over so many changes more (counting costs time, so they are not measured)
+    /// Counts system calls too, with `perf stat`, over so many changes before those (counting costs time, so they are not measured)
     #[arg(long, value_name = "M", default_value_t = 0, requires = "server_pid")]
     pub system_calls: u32,
 

@@ -61,6 +61,7 @@ impl Report {
             "subscribers": options.subscribers,
             "keys": if options.keys == Keys::Shared { "shared" } else { "distinct" },
             "burst": options.burst,
+            "writers": options.writers,
             "rate": options.rate,
             "value_bytes": options.value,
             "changes": window.changes,

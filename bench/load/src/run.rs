@@ -1,5 +1,6 @@
 //! The loop: hold so many, publish so much, wait until everyone has everything.
 
+use std::cmp::Ordering;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::process::{Calls, Cpu, resident};
 use crate::publisher::Publisher;
 use crate::report::{Memory, Report, Window};
 use crate::subscriber::{Shared, Watcher};
+use crate::value::Wrong;
 
 /// Events taken between two looks at the publisher's answers, so that those do not wait behind ten thousand deliveries.
 const EVENTS: usize = 64;
@@ -31,18 +33,15 @@ pub fn run<W: Watcher>(options: &Options) -> Result<Report, Fault> {
     load.begin()?;
     let memory = load.hold_all()?;
     load.publish(options.warm_up)?;
-    let window = load.publish(options.changes)?;
     let calls = load.count_calls(options.system_calls)?;
+    let window = load.publish(options.changes)?;
     load.finish()?;
-    Ok(Report {
-        options: options.clone(),
-        memory,
-        window,
-        calls,
-        delays: load.delays,
-        answers: load.publisher.answers,
-        probes: load.prober.map(|prober| prober.publisher.answers),
-    })
+    let mut answers = histogram()?;
+    for publisher in load.publishers {
+        answers.add(&publisher.answers)?;
+    }
+    let probes = load.prober.map(|prober| prober.publisher.answers);
+    Ok(Report { options: options.clone(), memory, window, calls, delays: load.delays, answers, probes })
 }
 
 struct Load<'o, W> {
@@ -51,11 +50,13 @@ struct Load<'o, W> {
     poll: Poll,
     events: Events,
     subscribers: Vec<W>,
-    publisher: Publisher,
+    publishers: Vec<Publisher>,
     prober: Option<Prober>,
     buffer: Vec<u8>,
     /// When each change was due.
     due: Vec<Instant>,
+    /// With several writers: the changes in the order that the server gave them, as the first subscribers to be told had it.
+    order: Vec<u32>,
     /// All deliveries there were.
     delivered: u64,
     last: Instant,
@@ -74,29 +75,43 @@ struct Prober {
 impl<'o, W: Watcher> Load<'o, W> {
     fn new(options: &'o Options) -> Result<Self, Fault> {
         let (poll, shared) = (Poll::new()?, Shared::new(options));
-        let mut publisher = Publisher::new(options.server)?;
-        poll.registry().register(&mut publisher.stream, PUBLISHER, Interest::READABLE)?;
+        let mut publishers = Vec::new();
+        for _ in 0..options.writers {
+            let mut publisher = Publisher::new(options.server)?;
+            poll.registry().register(&mut publisher.stream, PUBLISHER, Interest::READABLE)?;
+            publishers.push(publisher);
+        }
         Ok(Self {
             options,
             shared,
             poll,
             events: Events::with_capacity(EVENTS),
             subscribers: Vec::with_capacity(options.subscribers as usize),
-            publisher,
+            publishers,
             prober: None,
             buffer: vec![0; 64 << 10],
             due: Vec::with_capacity(options.all_changes() as usize),
+            order: Vec::new(),
             delivered: 0,
             last: Instant::now(),
-            delays: Histogram::new(3)?,
+            delays: histogram()?,
         })
     }
 
     /// A first write, of a value that is no change: pollers are told its revision.
     fn begin(&mut self) -> Result<(), Fault> {
-        self.publisher.put(&self.shared.keys.key(0), 5, |out| out.extend(b"begun"), Instant::now());
-        self.publisher.flush()?;
-        self.until(|load| load.publisher.is_answered())
+        self.write_aside(&self.shared.keys.key(0), b"begun")
+    }
+
+    /// A write that is no change, and its answer.
+    fn write_aside(&mut self, key: &str, value: &'static [u8]) -> Result<(), Fault> {
+        self.publishers[0].put(key, value.len(), |out| out.extend(value), Instant::now());
+        self.publishers[0].flush()?;
+        self.until(Self::is_answered)
+    }
+
+    fn is_answered(&self) -> bool {
+        self.publishers.iter().all(Publisher::is_answered)
     }
 
     /// A tenth of them are there before memory is looked at the first time: what a server takes once is not the connections'.
@@ -117,17 +132,13 @@ impl<'o, W: Watcher> Load<'o, W> {
             let from = self.subscribers.len();
             for number in from as u32..count.min(from as u32 + CONNECTING) {
                 let key = self.shared.keys.key(number);
-                let mut subscriber = W::new(number, &key, self.publisher.revision, &self.shared)?;
+                let mut subscriber = W::new(number, &key, self.publishers[0].revision, &self.shared)?;
                 subscriber.register(self.poll.registry(), Token(number as usize))?;
                 self.subscribers.push(subscriber);
             }
             self.until(|load| load.subscribers[from..].iter().all(W::is_held))?;
-            if !self.subscribers[from..].is_empty() {
-                // A poll that is held says nothing; but who is served behind it knows that it was read.
-                self.publisher.put("load/nobody", 4, |out| out.extend(b"held"), Instant::now());
-                self.publisher.flush()?;
-                self.until(|load| load.publisher.is_answered())?;
-            }
+            // A poll that is held says nothing; but who is served behind it knows that it was read.
+            self.write_aside("load/nobody", b"held")?;
         }
         Ok(())
     }
@@ -135,7 +146,7 @@ impl<'o, W: Watcher> Load<'o, W> {
     /// Publishes so many changes, as the options say, and returns when everyone has them and all is quiet.
     fn publish(&mut self, changes: u32) -> Result<Window, Fault> {
         self.delays.reset();
-        self.publisher.answers.reset();
+        self.publishers.iter_mut().for_each(|publisher| publisher.answers.reset());
         self.prober = self.begin_to_probe()?;
         let (cpu, own, delivered) = (self.cpu()?, Cpu::of(std::process::id())?, self.delivered);
         let start = Instant::now();
@@ -165,9 +176,9 @@ impl<'o, W: Watcher> Load<'o, W> {
             for _ in 0..burst {
                 self.put(due);
             }
-            self.publisher.flush()?;
+            self.flush()?;
             let wanted = self.wanted();
-            self.until(|load| load.delivered >= wanted && load.publisher.is_answered())?;
+            self.until(|load| load.delivered >= wanted && load.is_answered())?;
         }
         Ok(())
     }
@@ -179,18 +190,23 @@ impl<'o, W: Watcher> Load<'o, W> {
                 self.turn(Duration::ZERO)?;
             }
             self.put(due);
-            self.publisher.flush()?;
+            self.flush()?;
         }
         let wanted = self.wanted();
-        self.until(|load| load.delivered >= wanted && load.publisher.is_answered())
+        self.until(|load| load.delivered >= wanted && load.is_answered())
     }
 
     fn put(&mut self, due: Instant) {
         let change = self.due.len() as u32;
         let key = self.shared.keys.key(change % self.shared.step);
         let values = &self.shared.values;
-        self.publisher.put(&key, values.bytes(), |out| values.put(change, out), due);
+        let writer = change as usize % self.publishers.len();
+        self.publishers[writer].put(&key, values.bytes(), |out| values.put(change, out), due);
         self.due.push(due);
+    }
+
+    fn flush(&mut self) -> Result<(), Fault> {
+        self.publishers.iter_mut().try_for_each(Publisher::flush)
     }
 
     /// All deliveries that there are to be.
@@ -210,12 +226,9 @@ impl<'o, W: Watcher> Load<'o, W> {
 
     fn count_calls(&mut self, changes: u32) -> Result<Option<f64>, Fault> {
         let Some(pid) = self.options.server_pid.filter(|_| changes > 0) else { return Ok(None) };
-        let (delays, answers) = (self.delays.clone(), self.publisher.answers.clone());
-        let prober = self.prober.take();
         let calls = Calls::begin(pid)?;
         let window = self.publish(changes)?;
         let calls = calls.end()?;
-        (self.delays, self.publisher.answers, self.prober) = (delays, answers, prober);
         Ok(calls.map(|calls| calls as f64 / window.deliveries as f64))
     }
 
@@ -271,20 +284,24 @@ impl<'o, W: Watcher> Load<'o, W> {
             let token = event.token();
             let Some(subscriber) = self.subscribers.get_mut(token.0) else { continue };
             let (now, due) = (Instant::now(), &self.due);
-            let (delays, delivered) = (&mut self.delays, &mut self.delivered);
-            let came = |change: u32| {
+            let (delays, delivered, order) = (&mut self.delays, &mut self.delivered, &mut self.order);
+            let (step, alone) = (self.shared.step, self.publishers.len() == 1);
+            let came = |change: u32, next: &mut u32| {
+                if alone { in_order(change, *next) } else { in_one_order(change, *next, order) }?;
+                *next += step;
                 *delivered += 1;
-                // A change that was not published yet is told by the count in the end.
-                if let Some(&due) = due.get(change as usize) {
-                    delays.saturating_record(now.saturating_duration_since(due).as_micros() as u64);
-                }
+                let due = due.get(change as usize).ok_or(Wrong("a change came that was not published"))?;
+                delays.saturating_record(now.saturating_duration_since(*due).as_micros() as u64);
+                Ok(())
             };
             let received =
                 subscriber.receive(&mut self.buffer, (self.poll.registry(), token), &self.shared, came);
             received.map_err(|error| format!("subscriber {}: {error}", token.0))?;
             self.last = now;
         }
-        self.publisher.receive(&mut self.buffer)?;
+        for publisher in &mut self.publishers {
+            publisher.receive(&mut self.buffer)?;
+        }
         if let Some(prober) = &mut self.prober {
             prober.probe(&mut self.buffer)?;
         }
@@ -294,6 +311,38 @@ impl<'o, W: Watcher> Load<'o, W> {
     fn cpu(&self) -> Result<Option<Cpu>, Fault> {
         self.options.server_pid.map(Cpu::of).transpose()
     }
+}
+
+/// The change has to be the next one.
+#[inline]
+fn in_order(change: u32, next: u32) -> Result<(), Wrong> {
+    match change.cmp(&next) {
+        Ordering::Less => Err(Wrong("a change came twice")),
+        Ordering::Greater => Err(Wrong("a change was left out, or is another's")),
+        Ordering::Equal => Ok(()),
+    }
+}
+
+/// The change has to be the one that others were told at this place. The first one to be told decides, unless that change has a
+/// place already.
+fn in_one_order(change: u32, place: u32, order: &mut Vec<u32>) -> Result<(), Wrong> {
+    match order.get(place as usize) {
+        Some(&other) if other == change => Ok(()),
+        Some(_) => Err(Wrong("changes came in another order than to others")),
+        // It can only have changed places with what was published together with it.
+        None if order.iter().rev().take(1000).any(|&other| other == change) => {
+            Err(Wrong("a change came twice"))
+        }
+        None => {
+            order.push(change);
+            Ok(())
+        }
+    }
+}
+
+/// Microseconds, up to a minute.
+pub fn histogram() -> Result<Histogram<u64>, Fault> {
+    Ok(Histogram::new_with_max(60_000_000, 3)?)
 }
 
 impl Prober {
@@ -307,5 +356,27 @@ impl Prober {
             self.next += self.pause;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_writer_has_one_order() {
+        assert!(in_order(3, 3).is_ok());
+        assert!(in_order(2, 3).is_err());
+        assert!(in_order(4, 3).is_err());
+    }
+
+    #[test]
+    fn several_writers_have_the_order_of_whoever_was_told_first() {
+        let mut order = Vec::new();
+        for (change, place, is_right) in
+            [(1, 0, true), (0, 1, true), (1, 0, true), (0, 0, false), (1, 2, false), (2, 2, true)]
+        {
+            assert_eq!(in_one_order(change, place, &mut order).is_ok(), is_right, "{change} at {place}");
+        }
     }
 }

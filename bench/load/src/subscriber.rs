@@ -1,6 +1,5 @@
 //! A connection that watches. It is small, and allocates nothing while it waits: there are thousands.
 
-use std::cmp::Ordering;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -55,23 +54,6 @@ impl Shared {
     pub fn first(&self, number: u32) -> u32 {
         if self.keys == Keys::Shared { 0 } else { number }
     }
-
-    /// Checks that the change is the one that comes next.
-    ///
-    /// # Errors
-    ///
-    /// It is not.
-    #[inline]
-    pub fn expect(&self, change: u32, next: &mut u32) -> Result<(), Wrong> {
-        match change.cmp(next) {
-            Ordering::Less => Err(Wrong("a change came twice")),
-            Ordering::Greater => Err(Wrong("a change was left out, or is another's")),
-            Ordering::Equal => {
-                *next += self.step;
-                Ok(())
-            }
-        }
-    }
 }
 
 /// Whoever watches: [`Subscriber`], which is cheap, or the library's own client, which believes nothing.
@@ -96,7 +78,8 @@ pub trait Watcher: Sized {
     /// The change that comes next.
     fn next(&self) -> u32;
 
-    /// Reads what is there, and says of each change that it came. A poller asks again.
+    /// Reads what is there, and says of each change that it came, with what was [`next`](Self::next), which `came` moves on. A
+    /// poller asks again.
     ///
     /// # Errors
     ///
@@ -106,7 +89,7 @@ pub trait Watcher: Sized {
         buffer: &mut [u8],
         at: (&Registry, Token),
         shared: &Shared,
-        came: impl FnMut(u32),
+        came: impl FnMut(u32, &mut u32) -> Result<(), Wrong>,
     ) -> Result<(), Fault>;
 }
 
@@ -169,7 +152,7 @@ impl Watcher for Subscriber {
         buffer: &mut [u8],
         at: (&Registry, Token),
         shared: &Shared,
-        mut came: impl FnMut(u32),
+        mut came: impl FnMut(u32, &mut u32) -> Result<(), Wrong>,
     ) -> Result<(), Fault> {
         loop {
             let count = match self.stream.read(buffer) {
@@ -185,11 +168,7 @@ impl Watcher for Subscriber {
                     Ok(())
                 }
                 Unit::Payload { head, body } => {
-                    shared.values.find(body, |change| {
-                        shared.expect(change, next)?;
-                        came(change);
-                        Ok(())
-                    })?;
+                    shared.values.find(body, |change| came(change, next))?;
                     if shared.transport == Transport::Poll {
                         let key = shared.keys.key(at.1.0 as u32);
                         let request = again(head, body, &key, shared);
