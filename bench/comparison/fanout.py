@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +37,8 @@ NCHAN_LOAD = {"chunked": ["--field", "TE: chunked"], "poll": ["--poll-by-tag"]}
 
 def main():
     options = arguments()
+    # As an exception, so that the server and the load of this moment are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options.out.mkdir(parents=True, exist_ok=True)
     results = options.out / "results.jsonl"
     with results.open("w") as out:
@@ -55,7 +58,8 @@ def arguments():
     parser.add_argument("--programs", type=pathlib.Path, required=True, help="the folder with the built programs")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("bench/target/fanout"), help="for results, tables and plots")
     parser.add_argument("--quick", action="store_true", help="one round of a tenth, 1,000 subscribers: to see that it works")
-    parser.add_argument("--rounds", type=int, help="rounds of each scenario: 5, with --quick 1")
+    parser.add_argument("--rounds", type=int, help="of each scenario: 5, with --quick 1")
+    parser.add_argument("--scale", type=float, help="how much of the changes of each scenario: 1, with --quick 0.1")
     parser.add_argument("--only", default="", help="scenarios with this in their name: websocket-10000-burst1")
     parser.add_argument("--servers", default="", help="only these, separated by commas")
     return parser.parse_args()
@@ -63,7 +67,7 @@ def arguments():
 
 def scenarios(options):
     """The loads, and who has them."""
-    scale = 0.1 if options.quick else 1
+    scale = options.scale or (0.1 if options.quick else 1)
     rounds = options.rounds or (1 if options.quick else 5)
     counts = [1000] if options.quick else [1000, 10000]
 
