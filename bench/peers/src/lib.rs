@@ -1,7 +1,7 @@
 //! What the peers share: where they listen, how they are published to, and the event that they send.
 //!
 //! Each is the server that its own documentation would have one write: a task for each subscriber, a
-//! [`broadcast`](tokio::sync::broadcast) channel to all of them, a message that is made once and shared where its types let it be.
+//! [`broadcast`] channel to all of them, a message that is made once and shared where its types let it be.
 //! They do less than a watch server (nothing is kept, so nothing can be resumed), and as much as it takes to be driven by the same
 //! load: `PUT /v1/kv/{key}`, `GET /v1/watch`. One thread, as they are pinned to one core; `TCP_NODELAY`.
 #![forbid(unsafe_code)]
