@@ -323,6 +323,38 @@ mod tests {
     }
 
     #[test]
+    fn leases_refuse_what_they_have_no_room_for() {
+        let mut leases = Leases::new(4);
+        let mut push =
+            |part: &[u8]| (leases.push(Lease::from(Arc::from(part))), leases.remaining(), leases.len());
+        assert_eq!(push(b""), (true, 4, 0));
+        assert_eq!(push(b"abc"), (true, 1, 3));
+        assert_eq!(push(b"de"), (true, 0, 5));
+        assert_eq!(push(b"f"), (false, 0, 5));
+        assert_eq!(leases.parts().iter().map(|part| &**part).collect::<Vec<_>>(), [&b"abc"[..], b"de"]);
+    }
+
+    #[test]
+    fn a_sink_that_only_puts_masks_as_one_that_keeps_its_bytes() {
+        #[derive(Default)]
+        struct Puts(Vec<u8>);
+        impl Sink for Puts {
+            fn put(&mut self, bytes: &[u8]) {
+                self.0.extend_from_slice(bytes);
+            }
+        }
+        let payload: Vec<u8> = (0..=u8::MAX).cycle().take(700).collect();
+        let (mut puts, mut kept) = (Puts::default(), Vec::new());
+        puts.put_masked([1, 2, 3, 4], &payload);
+        kept.put_masked([1, 2, 3, 4], &payload);
+        assert_eq!(puts.0, kept);
+        assert_eq!(
+            kept.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, key)| byte ^ key).collect::<Vec<_>>(),
+            payload
+        );
+    }
+
+    #[test]
     fn a_lease_is_cut_to_its_bytes() {
         let mut lease = Lease::new(Arc::from(&b"abcdef"[..]), 2..99);
         assert_eq!(&*lease, b"cdef");

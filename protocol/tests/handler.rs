@@ -120,6 +120,31 @@ fn a_websocket_that_is_not_accepted_is_a_request() {
         .end();
 }
 
+/// A handler that only answers requests.
+struct Plain;
+
+impl Handler for Plain {
+    fn request(&mut self, request: Request<'_>) -> Response {
+        Response::ok(request.head.method())
+    }
+}
+
+#[test]
+fn a_handler_that_says_nothing_of_websockets_has_none() {
+    Conversation::new(HandlerServer::new(Plain))
+        .client(format!("GET / HTTP/1.1\r\n{HANDSHAKE}"))
+        .server("HTTP/1.1 200 OK\r\nDate: *\r\nContent-Length: 3\r\n\r\nGET")
+        .end();
+}
+
+#[test]
+fn no_tunnel_is_opened_whatever_the_handler_would_say() {
+    Conversation::new(HandlerServer::new(Plain))
+        .client("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")
+        .server("HTTP/1.1 501 Not Implemented\r\nDate: *\r\nContent-Length: 0\r\n\r\n")
+        .end();
+}
+
 #[test]
 fn any_split_gives_the_same_answers() {
     let request = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n";

@@ -272,6 +272,13 @@ fn another_handle_than_the_one_that_agreed_is_not_used() {
 }
 
 #[test]
+fn handles_are_the_same_if_they_share_their_memory() {
+    let one = Compression::deflate(eager());
+    assert!(one == one.clone() && one != Compression::deflate(eager()));
+    assert!(Compression::OFF == Compression::default() && one != Compression::OFF);
+}
+
+#[test]
 fn settings_out_of_range_become_the_nearest() {
     let terms = Terms { send_window_bits: 0, receive_window_bits: 200, ..Terms::default() };
     for level in [0, 255] {

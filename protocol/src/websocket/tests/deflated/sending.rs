@@ -292,3 +292,17 @@ fn a_framer_gives_the_same_bytes_again_whatever_came_between() {
     }
     assert!(Compression::OFF.framer(15).is_none());
 }
+
+#[test]
+fn what_all_are_sent_goes_as_it_is_if_it_would_become_no_smaller() {
+    let server = deflating(Role::Server, without_takeover());
+    // The noise grows a little, what repeats shrinks to a few bytes: somewhere both make up for each other.
+    let even = (0..100)
+        .map(|count| [noise(64), vec![b'a'; count]].concat())
+        .find(|payload| server.compress_shared(15, payload).is_some_and(|to| to.len() == payload.len()))
+        .expect("one that keeps its length");
+    let prepared = Prepared::new(Message::Binary(&even));
+    assert!(Arc::ptr_eq(prepared.for_connection(&server).unwrap(), prepared.uncompressed()));
+    let mut framer = Compression::deflate(without_takeover()).framer(15).unwrap();
+    assert!(!framer.put(Message::Binary(&even), &mut Vec::new()));
+}
