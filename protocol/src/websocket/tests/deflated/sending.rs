@@ -306,3 +306,67 @@ fn what_all_are_sent_goes_as_it_is_if_it_would_become_no_smaller() {
     let mut framer = Compression::deflate(without_takeover()).framer(15).unwrap();
     assert!(!framer.put(Message::Binary(&even), &mut Vec::new()));
 }
+
+#[test]
+fn what_takes_several_buffers_is_prepared_whole() {
+    let server = deflating(Role::Server, without_takeover());
+    let large = [noise(40_000), vec![b'a'; 4000]].concat();
+    let prepared = Prepared::new(Message::Binary(&large));
+    let frame = prepared.for_connection(&server).unwrap();
+    assert!(!Arc::ptr_eq(frame, prepared.uncompressed()));
+    assert_eq!(heard(Role::Server, without_takeover(), frame), [Item::Binary(large)]);
+}
+
+#[test]
+fn a_compressor_that_was_given_up_with_its_buffer_full_begins_anew() {
+    for len in (16_000..16_800).step_by(10) {
+        let mut server = deflating(Role::Server, without_takeover());
+        let given_up = sent(&mut server, &noise(len));
+        assert!(!frames(Role::Server, &given_up)[0].0);
+        let text = b"text ".repeat(100);
+        let said = sent(&mut server, &text);
+        assert!(frames(Role::Server, &said)[0].0);
+        assert_eq!(heard(Role::Server, without_takeover(), &said), [Item::Binary(text)], "after {len}");
+    }
+}
+
+#[test]
+fn no_compressor_serves_a_window_that_is_not_its_own() {
+    let far = noise(600).repeat(2);
+    let said_with = |bits: u8, compression: &Compression| {
+        let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+        let agreed = compression.answer([&*offer]).unwrap();
+        let config = Config { compression: compression.clone(), ..Config::default() };
+        sent(&mut connection(Role::Server, config).with_deflate(agreed), &far)
+    };
+    let both = Compression::deflate(without_takeover());
+    assert!(frames(Role::Server, &said_with(15, &both))[0].0);
+    assert!(!frames(Role::Server, &said_with(9, &both))[0].0, "it cannot look back as far");
+    assert!(frames(Role::Server, &said_with(15, &both))[0].0);
+}
+
+#[test]
+fn small_windows_are_compressed_at_level_3_at_least() {
+    let text: String =
+        (0..3000_u32).map(|number| format!("{{\"at\":{}}},", number.wrapping_mul(97))).collect();
+    for bits in 9..=15 {
+        let [one, three] = [1, 3].map(|level| {
+            let mut framer =
+                Compression::deflate(DeflateConfig { level, ..without_takeover() }).framer(bits).unwrap();
+            let mut out = Vec::new();
+            framer.put(Message::Text(&text), &mut out);
+            out
+        });
+        assert_eq!(one == three, bits < 12, "{bits} bits");
+    }
+}
+
+#[test]
+fn a_framer_counts_what_it_keeps_and_takes_no_more_room_than_a_frame_needs() {
+    let mut framer = Compression::deflate(without_takeover()).framer(15).unwrap();
+    let (before, mut out) = (framer.memory(), Vec::new());
+    framer.put(Message::Binary(&[b'a'; 5000]), &mut out);
+    assert_eq!(out.capacity(), out.len());
+    let kept = framer.memory() - before;
+    assert!((139 << 10..=488 << 10).contains(&before) && (1..=16 << 10).contains(&kept), "{before} {kept}");
+}
