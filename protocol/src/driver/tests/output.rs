@@ -230,3 +230,24 @@ fn bug_bytes_that_waited_for_room_are_forgotten() {
         }
     });
 }
+
+#[test]
+fn what_is_held_for_a_connection_is_told() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::echo());
+        let (id, _other) = (bench.connect(), bench.connect());
+        bench.socket(id).room = 0;
+        bench.arrive(id, "abc");
+        assert_eq!(bench.driver.buffered().output, 3);
+    });
+}
+
+#[test]
+fn a_write_of_nothing_names_nobody() {
+    let mut bench = Bench::new(Way::Fills, Toy::echo());
+    let id = bench.connect();
+    bench.socket(id).room = 0;
+    bench.arrive(id, "abc");
+    bench.driver.wrote(id, 0, bench.now);
+    assert_eq!(bench.driver.next_ready(bench.now), None);
+}

@@ -256,11 +256,14 @@ fn row_prepared_messages_are_compressed_once_for_each_window() {
 fn prepared_messages_that_are_short_or_would_grow_are_shared_as_they_are() {
     let terms = without_takeover().terms;
     let server = deflating(Role::Server, DeflateConfig { terms, ..DeflateConfig::default() });
-    for payload in [&b""[..], &[b'x'; 511], &noise(5000)] {
+    let goes_as_it_is = |payload: &[u8]| {
         let prepared = Prepared::new(Message::Binary(payload));
-        let frame = Arc::clone(prepared.for_connection(&server).unwrap());
-        assert!(Arc::ptr_eq(&frame, prepared.uncompressed()));
+        Arc::ptr_eq(prepared.for_connection(&server).unwrap(), prepared.uncompressed())
+    };
+    for payload in [&b""[..], &[b'x'; 511], &noise(5000)] {
+        assert!(goes_as_it_is(payload));
     }
+    assert!(!goes_as_it_is(&[b'x'; 512]));
 }
 
 #[test]
@@ -369,4 +372,15 @@ fn a_framer_counts_what_it_keeps_and_takes_no_more_room_than_a_frame_needs() {
     assert_eq!(out.capacity(), out.len());
     let kept = framer.memory() - before;
     assert!((139 << 10..=488 << 10).contains(&before) && (1..=16 << 10).contains(&kept), "{before} {kept}");
+}
+
+#[test]
+fn the_parts_of_a_message_refer_to_those_before_whatever_was_agreed() {
+    let (mut server, mut out) = (deflating(Role::Server, without_takeover()), Vec::new());
+    let part = noise(600);
+    for last in [false, true] {
+        server.send_part(BINARY, &part, last, &mut out).unwrap();
+    }
+    assert!(frames(Role::Server, &out)[1].3.len() < 50);
+    assert_eq!(heard(Role::Server, without_takeover(), &out), [Item::Binary(part.repeat(2))]);
 }
