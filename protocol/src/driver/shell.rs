@@ -344,7 +344,9 @@ mod tests {
     fn buffers_are_used_again_unless_they_are_many() {
         let mut pool = Pool::new(1);
         let many: Vec<_> = (0..70).map(|_| pool.take()).collect();
-        many.into_iter().for_each(|buffers| pool.put(buffers));
+        for buffers in many {
+            pool.put(buffers);
+        }
         assert_eq!(pool.boxes.len(), 64);
     }
 

@@ -422,6 +422,17 @@ fn the_last_of_a_message_may_still_come_when_all_of_it_was_taken() {
 }
 
 #[test]
+fn all_of_a_compressed_fragment_comes_before_the_next_arrives() {
+    for more in 1..600 {
+        let sent = vec![b'x'; (16 << 10) + more];
+        let fragment = deflated(Role::Client, MORE, Opcode::Binary, &Peer::new().message(&sent));
+        let mut caller = Caller::new(deflating(Role::Client, eager()));
+        caller.offer(&fragment, false, Now::default());
+        assert!(caller.seen.unfinished == Some(sent), "{more} bytes more");
+    }
+}
+
+#[test]
 fn a_part_of_a_compressed_frame_is_a_sign_of_life() {
     for role in BOTH {
         let mut caller = Caller::new(deflating(role, eager()));
