@@ -301,6 +301,36 @@ mod tests {
     }
 
     #[test]
+    fn a_send_queue_that_never_runs_empty_does_not_keep_what_was_written() {
+        let mut queue = SendQueue::new(10);
+        queue.put(&[1; 5000]);
+        for _ in 0..100 {
+            queue.put(&[2; 1000]);
+            queue.wrote(1000);
+        }
+        assert!(queue.capacity() < 32 << 10, "{}", queue.capacity());
+    }
+
+    #[test]
+    fn what_waits_is_moved_only_where_much_was_written_and_little_waits() {
+        for (put, wrote, moved) in [(100, 60, false), (100_000, 5000, false), (100_000, 60_000, true)] {
+            let mut queue = SendQueue::new(10);
+            queue.put(&vec![1; put]);
+            queue.wrote(wrote);
+            assert_eq!(queue.written == 0, moved, "{wrote} of {put}");
+        }
+    }
+
+    #[test]
+    fn a_send_queue_that_is_reset_has_its_mark_and_no_memory() {
+        let mut queue = SendQueue::new(2);
+        queue.put(b"abc");
+        assert!(queue.capacity() >= 3);
+        queue.reset();
+        assert_eq!((queue.len(), queue.capacity(), queue.mark), (0, 0, 2));
+    }
+
+    #[test]
     fn the_mark_is_passed_by_more_than_it() {
         let mut queue = SendQueue::new(2);
         queue.put(b"ab");
@@ -317,9 +347,47 @@ mod tests {
         assert!(slices.push(b"") && slices.push(b"abc") && slices.push(b"de"));
         assert!(!slices.push(b"f"));
         assert_eq!((slices.parts(), slices.len()), (&[&b"abc"[..], b"de"][..], 5));
+        let mut full = Slices::new(3);
+        assert!(full.push(b"abc") && !full.has_room(1));
         let mut many = Slices::new(usize::MAX);
         assert!((0..Slices::PARTS).all(|_| many.push(b"x")));
         assert!(!many.push(b"x"));
+    }
+
+    #[test]
+    fn leases_refuse_what_they_have_no_room_for() {
+        let mut leases = Leases::new(4);
+        let mut push =
+            |part: &[u8]| (leases.push(Lease::from(Arc::from(part))), leases.remaining(), leases.len());
+        assert_eq!(push(b""), (true, 4, 0));
+        assert_eq!(push(b"abc"), (true, 1, 3));
+        assert_eq!(push(b"de"), (true, 0, 5));
+        assert_eq!(push(b"f"), (false, 0, 5));
+        assert_eq!(leases.parts().iter().map(|part| &**part).collect::<Vec<_>>(), [&b"abc"[..], b"de"]);
+        let part = || Lease::from(Arc::from(&b"x"[..]));
+        let mut many = Leases::new(usize::MAX);
+        assert!((0..Slices::PARTS).all(|_| many.push(part())));
+        assert!(!many.push(part()));
+    }
+
+    #[test]
+    fn a_sink_that_only_puts_masks_as_one_that_keeps_its_bytes() {
+        #[derive(Default)]
+        struct Puts(Vec<u8>);
+        impl Sink for Puts {
+            fn put(&mut self, bytes: &[u8]) {
+                self.0.extend_from_slice(bytes);
+            }
+        }
+        let payload: Vec<u8> = (0..=u8::MAX).cycle().take(700).collect();
+        let (mut puts, mut kept) = (Puts::default(), Vec::new());
+        puts.put_masked([1, 2, 3, 4], &payload);
+        kept.put_masked([1, 2, 3, 4], &payload);
+        assert_eq!(puts.0, kept);
+        assert_eq!(
+            kept.iter().zip([1, 2, 3, 4].iter().cycle()).map(|(byte, key)| byte ^ key).collect::<Vec<_>>(),
+            payload
+        );
     }
 
     #[test]

@@ -202,3 +202,53 @@ pub trait Server {
     /// The connection is gone, or nothing more can be said on it. Called exactly once for each that was admitted.
     fn closed(&mut self, id: ConnectionId, why: Closed, now: Now);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server that has what it must have, and lends a few bytes.
+    struct Least(&'static [u8]);
+
+    impl Server for Least {
+        fn open(&mut self, _: ConnectionId, _: &Peer, _: Now) -> Admission {
+            Admission::Admit
+        }
+
+        fn receive(&mut self, _: ConnectionId, _: &mut Input<'_>, _: &mut SendQueue, _: Now) -> After {
+            After::Open
+        }
+
+        fn resume(&mut self, _: ConnectionId, _: &mut SendQueue, _: Now) -> After {
+            After::Open
+        }
+
+        fn fill<'a>(&'a mut self, _: ConnectionId, to: &mut Slices<'a>, _: Now) -> Fill {
+            if to.push(self.0) { Fill::All } else { Fill::More }
+        }
+
+        fn closed(&mut self, _: ConnectionId, _: Closed, _: Now) {}
+    }
+
+    #[test]
+    fn a_server_waits_for_no_time_unless_it_says_so() {
+        assert_eq!(Least(b"").deadline(), None);
+    }
+
+    #[test]
+    fn what_a_server_lends_for_a_call_is_copied_where_it_has_to_outlive_that() {
+        let lent = |limit: usize| {
+            let mut leases = Leases::new(limit);
+            let fill = Least(b"abc").lease(ConnectionId::new(0, 0), &mut leases, Now::default());
+            (fill, leases.parts().iter().map(|part| part.to_vec()).collect::<Vec<_>>())
+        };
+        assert_eq!(lent(2), (Fill::All, vec![b"abc".to_vec()]));
+        assert_eq!(lent(0), (Fill::More, vec![]));
+    }
+
+    #[test]
+    fn a_peer_at_an_address_has_it() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 80));
+        assert_eq!(Peer::at(address).address, Some(address));
+    }
+}

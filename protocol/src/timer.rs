@@ -347,6 +347,19 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_are_as_many_as_links_can_name() {
+        assert_eq!(node_of(Wheel::KEY_LIMIT), u32::MAX);
+    }
+
+    #[test]
+    fn the_same_deadline_again_leaves_a_key_in_its_place() {
+        let mut wheel = wheel_of_ms();
+        (0..3).for_each(|key| wheel.set(key, ms(5)));
+        wheel.set(0, ms(5));
+        assert_eq!(drain(&mut wheel, ms(5)), [0, 1, 2]);
+    }
+
+    #[test]
     fn cancelling_one_of_a_slot_leaves_the_others() {
         for cancelled in 0..3 {
             let mut wheel = wheel_of_ms();

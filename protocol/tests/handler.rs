@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use keepwatch_protocol::ConnectionId;
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
 use keepwatch_protocol::http1::StatusCode;
 use keepwatch_protocol::websocket::{Close, CloseCode, Message};
+use keepwatch_protocol::{ConnectionId, Instant};
 use keepwatch_sim::{Conversation, every_split};
 
 /// Answers with what it was asked, greets each WebSocket, and echoes until it hears "bye".
@@ -117,6 +117,71 @@ fn a_websocket_that_is_not_accepted_is_a_request() {
     Conversation::new(parrot())
         .client(format!("GET /other HTTP/1.1\r\n{HANDSHAKE}"))
         .server("HTTP/1.1 200 OK\r\nDate: *\r\nX-A: b\r\nContent-Length: 7\r\n\r\n/other:")
+        .end();
+}
+
+/// A handler that only answers requests.
+struct Plain;
+
+impl Handler for Plain {
+    fn request(&mut self, request: Request<'_>) -> Response {
+        Response::ok(request.head.method())
+    }
+}
+
+#[test]
+fn a_handler_that_says_nothing_of_websockets_has_none() {
+    Conversation::new(HandlerServer::new(Plain))
+        .client(format!("GET / HTTP/1.1\r\n{HANDSHAKE}"))
+        .server("HTTP/1.1 200 OK\r\nDate: *\r\nContent-Length: 3\r\n\r\nGET")
+        .end();
+}
+
+#[test]
+fn no_tunnel_is_opened_whatever_the_handler_would_say() {
+    Conversation::new(HandlerServer::new(Plain))
+        .client("CONNECT x:1 HTTP/1.1\r\nHost: x:1\r\n\r\n")
+        .server("HTTP/1.1 501 Not Implemented\r\nDate: *\r\nContent-Length: 0\r\n\r\n")
+        .end();
+}
+
+/// Says how many seconds a WebSocket has been open, and sends other messages back as they are.
+#[derive(Default)]
+struct Clock(Instant);
+
+impl Handler for Clock {
+    fn request(&mut self, _: Request<'_>) -> Response {
+        Response::new(StatusCode::NOT_FOUND)
+    }
+
+    fn accepts_websocket(&mut self, _: Request<'_>) -> bool {
+        true
+    }
+
+    fn opened(&mut self, socket: &mut Socket<'_>) {
+        self.0 = socket.now().instant;
+    }
+
+    fn message(&mut self, message: Message<'_>, socket: &mut Socket<'_>) {
+        if message.as_bytes() == b"time" {
+            let seconds = socket.now().instant.since(self.0).as_secs().to_string();
+            socket.send(Message::Text(&seconds)).unwrap();
+        } else {
+            socket.send_uncompressed(message).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_handler_knows_the_time_and_may_send_without_compressing() {
+    Conversation::new(HandlerServer::new(Clock::default()))
+        .client(bytes(&format!("GET / HTTP/1.1\r\n{HANDSHAKE}")))
+        .server_bytes(bytes(SWITCHED.strip_suffix("\u{81}\u{2}hi").unwrap()))
+        .wait(Duration::from_secs(4))
+        .client(b"\x81\x84\0\0\0\0time")
+        .server_bytes(b"\x81\x014")
+        .client(b"\x82\x81\0\0\0\0a")
+        .server_bytes(b"\x82\x01a")
         .end();
 }
 

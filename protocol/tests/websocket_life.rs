@@ -475,6 +475,18 @@ fn of_a_long_refusal_only_the_start_is_kept() {
 }
 
 #[test]
+fn a_refusal_as_long_as_what_is_kept_is_waited_for() {
+    let asking = Asking::new(WebSocketClientConfig { refusal_bytes: 5, ..to_root() });
+    asking.server.receive();
+    let (told, _) = asking
+        .server_says("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 6\r\n\r\nabcde")
+        .client_is_silent()
+        .server_says("f")
+        .told();
+    assert_eq!(told, ["refused 500 abcde"]);
+}
+
+#[test]
 fn a_refusal_that_is_cut_off_is_still_one() {
     let cut = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 9\r\n\r\nwho";
     let refused = (vec!["refused 401 who".to_owned()], vec![]);
@@ -501,6 +513,9 @@ fn a_handshake_that_fails_is_told_once() {
     let (told, errors) = Asking::new(to_root()).wait(Duration::from_secs(11)).told();
     assert_eq!(told, ["failed"]);
     assert_eq!(errors, [SocketError::Handshake(HandshakeError::TimedOut)]);
+
+    let hasty = WebSocketClientConfig { timeout: Duration::from_secs(3), ..to_root() };
+    assert_eq!(Asking::new(hasty).wait(Duration::from_secs(4)).told().0, ["failed"]);
 }
 
 #[test]

@@ -320,3 +320,47 @@ impl Pool {
         self.boxes.push(buffers);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::output::Sink;
+
+    #[test]
+    fn bytes_that_are_not_taken_are_moved_only_where_they_are_the_smaller_part() {
+        for (taken, left_in_front) in [(40, 40), (50, 50), (60, 0)] {
+            let mut unread = Unread::default();
+            unread.push(&[1; 100]);
+            unread.took(taken);
+            unread.push(&[2]);
+            assert_eq!((unread.len(), unread.taken), (101 - taken, left_in_front));
+            assert_eq!(unread.rest(), [&vec![1; 100 - taken][..], &[2]].concat());
+        }
+    }
+
+    #[test]
+    fn buffers_are_used_again_unless_they_are_many() {
+        let mut pool = Pool::new(1);
+        let many: Vec<_> = (0..70).map(|_| pool.take()).collect();
+        for buffers in many {
+            pool.put(buffers);
+        }
+        assert_eq!(pool.boxes.len(), 64);
+    }
+
+    #[test]
+    fn memory_that_grew_large_is_not_kept_for_the_next() {
+        for (bytes, kept) in [(16 << 10, 16 << 10), ((16 << 10) + 1, 0)] {
+            let mut pool = Pool::new(1);
+            let mut buffers = pool.take();
+            buffers.unread.push(&vec![1; bytes]);
+            buffers.out.put(&vec![1; bytes]);
+            pool.put(buffers);
+            let buffers = pool.take();
+            assert!(buffers.is_unused());
+            assert_eq!((buffers.unread.bytes.capacity(), buffers.out.capacity()), (kept, kept));
+        }
+    }
+}

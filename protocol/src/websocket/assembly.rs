@@ -208,6 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn the_buffer_never_grows_beyond_the_limit_by_larger_parts() {
+        let mut assembler = Assembler::new(1000);
+        for index in 0..142 {
+            assert_eq!(assembler.push(MessageKind::Binary, &[9; 7], index == 0, false), Ok(None));
+            assert!(assembler.buffer.capacity() <= 1000);
+        }
+    }
+
+    #[test]
+    fn a_part_that_fits_takes_no_more_memory() {
+        let mut assembler = Assembler::new(1000);
+        assert_eq!(assembler.push(MessageKind::Binary, &[9; 8], true, false), Ok(None));
+        let before = assembler.buffer.capacity();
+        let fits = vec![9; before - 8];
+        assert_eq!(assembler.push(MessageKind::Binary, &fits, false, false), Ok(None));
+        assert_eq!(assembler.buffer.capacity(), before);
+    }
+
+    #[test]
     fn a_large_message_s_memory_is_not_kept_for_small_ones() {
         let mut assembler = Assembler::new(1 << 20);
         let large = vec![0; 1 << 19];

@@ -306,6 +306,24 @@ mod tests {
     }
 
     #[test]
+    fn each_error_has_words_of_its_own_that_fit_a_close_frame() {
+        let errors = [
+            HeadError::ReservedBits,
+            HeadError::ReservedOpcode,
+            HeadError::FragmentedControl,
+            HeadError::LongControl,
+            HeadError::Unmasked,
+            HeadError::Masked,
+            HeadError::LengthNotMinimal,
+            HeadError::LengthTooLong,
+        ];
+        for (index, error) in errors.iter().enumerate() {
+            assert!((1..=CONTROL_BYTES - 2).contains(&error.reason().len()));
+            assert!(errors[..index].iter().all(|other| other.reason() != error.reason()));
+        }
+    }
+
+    #[test]
     fn heads_are_read_as_they_are_written() {
         for len in [0, 1, 125, 126, 127, 128, 255, 256, 65535, 65536, 1 << 32, (1 << 63) - 1] {
             for (receiver, mask) in [(Role::Server, Some(KEY)), (Role::Client, None)] {

@@ -72,3 +72,17 @@ impl fmt::Debug for Payload<'_> {
         fmt::Debug::fmt(&**self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_the_same_if_their_bytes_are() {
+        let (mut one, mut same, mut other) = (*b"ab", *b"ab", *b"ac");
+        let one = Payload::from(&mut one[..]);
+        assert_eq!(one.as_ref(), b"ab");
+        assert!(one == Payload::from(&mut same[..]));
+        assert!(one != Payload::from(&mut other[..]));
+    }
+}

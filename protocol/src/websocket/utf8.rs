@@ -297,6 +297,15 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_ascii_are_refused_inside_a_code_point() {
+        for count in [16, 64] {
+            let mut text = Utf8::default();
+            assert_eq!(text.push(b"\xe2\x82"), Ok(()));
+            assert_eq!(text.push(&vec![b'a'; count]), Err(InvalidUtf8));
+        }
+    }
+
+    #[test]
     fn it_is_used_again_after_a_text_and_after_an_error() {
         let mut text = Utf8::default();
         assert_eq!((text.push(b"\xe2"), text.finish()), (Ok(()), Err(InvalidUtf8)));

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::bench::{Bench, each_way};
+use super::bench::{Bench, Way, each_way};
 use super::toy::Toy;
 use crate::driver::DriverConfig;
 use crate::output::Sink;
@@ -399,4 +399,12 @@ fn bug_a_half_closed_peer_makes_it_spin() {
         bench.run();
         assert_eq!(bench.take_written(id), "<frame>");
     });
+}
+
+#[test]
+fn a_driver_without_connections_has_not_drained_before_it_drains() {
+    let mut bench = Bench::new(Way::Fills, Toy::echo());
+    assert!(!bench.driver.is_draining() && !bench.driver.is_drained());
+    bench.driver.drain(bench.now.instant, bench.now);
+    assert!(bench.driver.is_draining() && bench.driver.is_drained());
 }

@@ -282,3 +282,16 @@ fn input_may_be_cut_anywhere() {
         }
     }
 }
+
+#[test]
+fn a_connection_that_goes_on_is_not_offered_what_is_not_there() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, lines());
+        let id = bench.connect();
+        bench.arrive(id, "pause\n");
+        bench.log();
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: resume"]);
+    });
+}

@@ -211,6 +211,7 @@ fn a_fill_of_an_idle_connection_lends_nothing() {
     let mut slices = crate::output::Slices::new(100);
     assert_eq!(bench.driver.fill(id, &mut slices, bench.now), Fill::Nothing);
     assert!(slices.is_empty());
+    assert_eq!(bench.driver.next_ready(bench.now), None, "nor is it looked at again");
 }
 
 #[test]
@@ -228,5 +229,52 @@ fn bug_bytes_that_waited_for_room_are_forgotten() {
             let written = bench.take_written(id);
             assert!(written == "<frame>pong" || written == "pong<frame>", "{written} {way:?}");
         }
+    });
+}
+
+#[test]
+fn what_is_held_for_a_connection_is_told() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::echo());
+        let (id, _other) = (bench.connect(), bench.connect());
+        bench.socket(id).room = 0;
+        bench.arrive(id, "abc");
+        assert_eq!(bench.driver.buffered().output, 3);
+    });
+}
+
+#[test]
+fn a_write_of_nothing_names_nobody() {
+    let mut bench = Bench::new(Way::Fills, Toy::echo());
+    let id = bench.connect();
+    bench.socket(id).room = 0;
+    bench.arrive(id, "abc");
+    bench.driver.wrote(id, 0, bench.now);
+    assert_eq!(bench.driver.next_ready(bench.now), None);
+}
+
+#[test]
+fn an_idle_connection_has_no_buffers() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::echo());
+        let id = bench.connect();
+        bench.arrive(id, "abc");
+        assert_eq!(bench.take_written(id), "abc");
+        assert!(bench.driver.shells[id.slot()].buffers.is_none());
+    });
+}
+
+#[test]
+fn a_server_that_is_done_without_the_rest_of_its_frame_ends_the_connection() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::receiving(|_input, _out| After::Finish));
+        let id = bench.connect();
+        bench.socket(id).room = 3;
+        bench.server().push(id, "<frame>");
+        bench.run();
+        bench.server().bodies.clear();
+        bench.arrive(id, "x");
+        bench.make_room(id, usize::MAX);
+        assert_eq!((bench.take_written(id), bench.socket(id).shutdowns), ("<fr".into(), 1));
     });
 }

@@ -73,6 +73,25 @@ fn row_timers_anything_heard_is_a_sign_of_life() {
 }
 
 #[test]
+fn the_head_of_a_frame_is_a_sign_of_life_before_its_payload() {
+    for role in BOTH {
+        let mut caller = caller(role, Config::default());
+        let frame = frame(role, FIN, Opcode::Binary, &[1; 100]);
+        caller.offer(&frame[..frame.len() - 100], false, at(20));
+        assert_eq!(fire(&mut caller, at(47)), (None, vec![]));
+    }
+}
+
+#[test]
+fn a_message_without_bytes_is_a_sign_of_life_whatever_is_behind_it() {
+    for role in BOTH {
+        let mut caller = caller(role, Config::default());
+        caller.offer(&[&text(role, "")[..], b"\x82"].concat(), false, at(20));
+        assert_eq!(fire(&mut caller, at(47)), (None, vec![]));
+    }
+}
+
+#[test]
 fn a_caller_s_pings_do_not_put_off_the_first_one_s_deadline() {
     let mut caller = caller(Role::Server, Config::default());
     for second in [1, 5, 9] {

@@ -150,9 +150,64 @@ fn an_offer_that_is_not_accepted_sets_nothing_aside() {
     let offer = compression.offer().unwrap();
     let parts = "permessage-deflate; server_no_context_takeover; client_max_window_bits=9";
     let agreed = offer.accept([parts]).unwrap().unwrap();
-    assert!(compression.memory() < 200 << 10, "a small compressor, and no inflater");
+    let small = compression.memory();
+    assert!((128 << 10..200 << 10).contains(&small), "a small compressor, and no inflater: {small}");
+    let other = compression.offer().unwrap();
+    let of_other = compression.memory() - small;
     drop(agreed);
+    assert_eq!(compression.memory(), of_other, "no more is given back than was kept");
+    drop(other);
     assert_eq!(compression.memory(), 0);
+}
+
+/// How many inflaters can be set aside within this budget.
+fn inflaters_within(budget: usize) -> usize {
+    let terms = Terms { send_takeover: false, ..Terms::default() };
+    let compression = Compression::deflate(DeflateConfig { terms, budget, ..eager() });
+    let agreed: Vec<_> = (0..500).map(|_| compression.answer(["permessage-deflate"]).unwrap()).collect();
+    agreed.iter().filter(|agreed| !agreed.parameters().client_no_context_takeover()).count()
+}
+
+#[test]
+fn a_sixteenth_of_the_budget_is_kept_for_buffers_and_two_at_least() {
+    assert_eq!(inflaters_within(16 << 20), (15 << 20) / INFLATER);
+    assert_eq!(inflaters_within(5 * INFLATER + 2 * BUFFER), 5);
+    assert_eq!(inflaters_within(5 * INFLATER + 2 * BUFFER - 1), 4);
+}
+
+/// Clients that have received so many beginnings of messages at a time, and are gone.
+fn leave_inflaters(compression: &Compression, count: usize) {
+    let mut callers: Vec<Caller> = (0..count)
+        .map(|_| Caller::new(deflating_with(Role::Client, compression.clone(), Config::default())))
+        .collect();
+    for caller in &mut callers {
+        let beginning = deflated(Role::Client, MORE, Opcode::Text, &HELLO[..4]);
+        caller.offer(&beginning, false, Now::default());
+    }
+}
+
+#[test]
+fn few_states_are_kept_while_nobody_uses_them() {
+    let compression = budget(64 << 20);
+    leave_inflaters(&compression, 20);
+    assert_eq!(compression.memory(), 8 * INFLATER + BUFFER);
+}
+
+#[test]
+fn what_lies_idle_makes_room_only_where_that_is_needed() {
+    let terms = Terms { send_takeover: false, receive_takeover: true, ..Terms::default() };
+    let all = 12 * INFLATER;
+    let compression = Compression::deflate(DeflateConfig { terms, budget: all, ..eager() });
+    leave_inflaters(&compression, 8);
+    let idle = compression.memory();
+    assert_eq!(idle, 8 * INFLATER + BUFFER);
+    let mut agreed = vec![compression.answer(["permessage-deflate"]).unwrap()];
+    assert_eq!(compression.memory(), idle + INFLATER);
+    for _ in 0..9 {
+        agreed.push(compression.answer(["permessage-deflate"]).unwrap());
+        assert!(compression.memory() <= all);
+    }
+    assert_eq!(compression.memory(), 10 * INFLATER, "nothing lies idle any more");
 }
 
 #[test]
@@ -269,6 +324,24 @@ fn another_handle_than_the_one_that_agreed_is_not_used() {
     let other = Config { compression: Compression::deflate(eager()), ..Config::default() };
     let connection = connection(Role::Server, other).with_deflate(agreed);
     assert_eq!(connection.deflate(), None);
+}
+
+#[test]
+fn handles_are_the_same_if_they_share_their_memory() {
+    let one = Compression::deflate(eager());
+    assert!(one == one.clone() && one != Compression::deflate(eager()));
+    assert!(Compression::OFF == Compression::default() && one != Compression::OFF);
+}
+
+#[test]
+fn a_window_out_of_range_is_the_nearest_one_s_memory() {
+    let reserved = |send_window_bits| {
+        let terms = Terms { send_window_bits, ..Terms::default() };
+        let compression = Compression::deflate(DeflateConfig { terms, ..eager() });
+        let _agreed = compression.answer(["permessage-deflate"]).unwrap();
+        compression.memory()
+    };
+    assert_eq!((reserved(0), reserved(255)), (reserved(9), reserved(15)));
 }
 
 #[test]

@@ -386,3 +386,62 @@ fn the_payload_is_the_caller_s_to_change_and_to_keep_while_it_answers() {
     drop((first, second));
     assert_eq!(out, b"\x81\x05HELLO".repeat(2));
 }
+
+#[test]
+fn the_last_of_a_message_may_still_come_when_all_of_it_was_taken() {
+    const BUFFER: usize = 16 << 10;
+    let mut met = 0;
+    for more in 1..600 {
+        let sent = vec![b'x'; BUFFER + more];
+        let mut bytes = deflated(Role::Client, FIN, Opcode::Binary, &Peer::new().message(&sent));
+        let mut client = deflating(Role::Client, eager());
+        let (mut input, mut received) = (Input::new(&mut bytes), Vec::new());
+        let mut seconds = 0;
+        loop {
+            let now = Now::default().later(core::time::Duration::from_secs(seconds));
+            let taken = input.is_empty();
+            match client.recv(&mut input, &mut Vec::new(), now).unwrap() {
+                Event::Data { bytes, last, .. } => {
+                    received.extend_from_slice(&bytes);
+                    if last {
+                        met += u32::from(taken);
+                        break;
+                    }
+                }
+                event => panic!("{event:?} after {} bytes", received.len()),
+            }
+            if input.is_empty() {
+                seconds = 20;
+            }
+        }
+        assert!(received == sent, "{more} bytes more");
+        // What comes out by itself is no sign of life.
+        assert!(client.deadline() <= Some(crate::Instant::START + Config::default().ping_interval.unwrap()));
+    }
+    assert!(met > 0, "it never happened");
+}
+
+#[test]
+fn all_of_a_compressed_fragment_comes_before_the_next_arrives() {
+    for more in 1..600 {
+        let sent = vec![b'x'; (16 << 10) + more];
+        let fragment = deflated(Role::Client, MORE, Opcode::Binary, &Peer::new().message(&sent));
+        let mut caller = Caller::new(deflating(Role::Client, eager()));
+        caller.offer(&fragment, false, Now::default());
+        assert!(caller.seen.unfinished == Some(sent), "{more} bytes more");
+    }
+}
+
+#[test]
+fn a_part_of_a_compressed_frame_is_a_sign_of_life() {
+    for role in BOTH {
+        let mut caller = Caller::new(deflating(role, eager()));
+        let at = |seconds| Now::default().later(core::time::Duration::from_secs(seconds));
+        let message = deflated_text(role, HELLO);
+        let (front, back) = message.split_at(message.len() - 3);
+        caller.offer(front, false, at(0));
+        let before = caller.connection.deadline().unwrap();
+        caller.offer(&back[..1], false, at(7));
+        assert_eq!(caller.connection.deadline(), Some(before + core::time::Duration::from_secs(7)));
+    }
+}

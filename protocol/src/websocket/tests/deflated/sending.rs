@@ -256,11 +256,14 @@ fn row_prepared_messages_are_compressed_once_for_each_window() {
 fn prepared_messages_that_are_short_or_would_grow_are_shared_as_they_are() {
     let terms = without_takeover().terms;
     let server = deflating(Role::Server, DeflateConfig { terms, ..DeflateConfig::default() });
-    for payload in [&b""[..], &[b'x'; 511], &noise(5000)] {
+    let goes_as_it_is = |payload: &[u8]| {
         let prepared = Prepared::new(Message::Binary(payload));
-        let frame = Arc::clone(prepared.for_connection(&server).unwrap());
-        assert!(Arc::ptr_eq(&frame, prepared.uncompressed()));
+        Arc::ptr_eq(prepared.for_connection(&server).unwrap(), prepared.uncompressed())
+    };
+    for payload in [&b""[..], &[b'x'; 511], &noise(5000)] {
+        assert!(goes_as_it_is(payload));
     }
+    assert!(!goes_as_it_is(&[b'x'; 512]));
 }
 
 #[test]
@@ -291,4 +294,93 @@ fn a_framer_gives_the_same_bytes_again_whatever_came_between() {
         assert!(framer.memory() < 512 << 10 && compression.memory() == 0);
     }
     assert!(Compression::OFF.framer(15).is_none());
+}
+
+#[test]
+fn what_all_are_sent_goes_as_it_is_if_it_would_become_no_smaller() {
+    let server = deflating(Role::Server, without_takeover());
+    // The noise grows a little, what repeats shrinks to a few bytes: somewhere both make up for each other.
+    let even = (0..100)
+        .map(|count| [noise(64), vec![b'a'; count]].concat())
+        .find(|payload| server.compress_shared(15, payload).is_some_and(|to| to.len() == payload.len()))
+        .expect("one that keeps its length");
+    let prepared = Prepared::new(Message::Binary(&even));
+    assert!(Arc::ptr_eq(prepared.for_connection(&server).unwrap(), prepared.uncompressed()));
+    let mut framer = Compression::deflate(without_takeover()).framer(15).unwrap();
+    assert!(!framer.put(Message::Binary(&even), &mut Vec::new()));
+}
+
+#[test]
+fn what_takes_several_buffers_is_prepared_whole() {
+    let server = deflating(Role::Server, without_takeover());
+    let large = [noise(40_000), vec![b'a'; 4000]].concat();
+    let prepared = Prepared::new(Message::Binary(&large));
+    let frame = prepared.for_connection(&server).unwrap();
+    assert!(!Arc::ptr_eq(frame, prepared.uncompressed()));
+    assert_eq!(heard(Role::Server, without_takeover(), frame), [Item::Binary(large)]);
+}
+
+#[test]
+fn a_compressor_that_was_given_up_with_its_buffer_full_begins_anew() {
+    for len in (16_000..16_800).step_by(10) {
+        let mut server = deflating(Role::Server, without_takeover());
+        let given_up = sent(&mut server, &noise(len));
+        assert!(!frames(Role::Server, &given_up)[0].0);
+        let text = b"text ".repeat(100);
+        let said = sent(&mut server, &text);
+        assert!(frames(Role::Server, &said)[0].0);
+        assert_eq!(heard(Role::Server, without_takeover(), &said), [Item::Binary(text)], "after {len}");
+    }
+}
+
+#[test]
+fn no_compressor_serves_a_window_that_is_not_its_own() {
+    let far = noise(600).repeat(2);
+    let said_with = |bits: u8, compression: &Compression| {
+        let offer = format!("permessage-deflate; server_max_window_bits={bits}");
+        let agreed = compression.answer([&*offer]).unwrap();
+        let config = Config { compression: compression.clone(), ..Config::default() };
+        sent(&mut connection(Role::Server, config).with_deflate(agreed), &far)
+    };
+    let both = Compression::deflate(without_takeover());
+    assert!(frames(Role::Server, &said_with(15, &both))[0].0);
+    assert!(!frames(Role::Server, &said_with(9, &both))[0].0, "it cannot look back as far");
+    assert!(frames(Role::Server, &said_with(15, &both))[0].0);
+}
+
+#[test]
+fn small_windows_are_compressed_at_level_3_at_least() {
+    let numbers: Vec<u32> = (0..3000_u32).map(|number| number.wrapping_mul(97)).collect();
+    let text = format!("{numbers:?}");
+    for bits in 9..=15 {
+        let [one, three] = [1, 3].map(|level| {
+            let mut framer =
+                Compression::deflate(DeflateConfig { level, ..without_takeover() }).framer(bits).unwrap();
+            let mut out = Vec::new();
+            framer.put(Message::Text(&text), &mut out);
+            out
+        });
+        assert_eq!(one == three, bits < 12, "{bits} bits");
+    }
+}
+
+#[test]
+fn a_framer_counts_what_it_keeps_and_takes_no_more_room_than_a_frame_needs() {
+    let mut framer = Compression::deflate(without_takeover()).framer(15).unwrap();
+    let (before, mut out) = (framer.memory(), Vec::new());
+    framer.put(Message::Binary(&[b'a'; 5000]), &mut out);
+    assert_eq!(out.capacity(), out.len());
+    let kept = framer.memory() - before;
+    assert!((139 << 10..=488 << 10).contains(&before) && (1..=16 << 10).contains(&kept), "{before} {kept}");
+}
+
+#[test]
+fn the_parts_of_a_message_refer_to_those_before_whatever_was_agreed() {
+    let (mut server, mut out) = (deflating(Role::Server, without_takeover()), Vec::new());
+    let part = noise(600);
+    for last in [false, true] {
+        server.send_part(BINARY, &part, last, &mut out).unwrap();
+    }
+    assert!(frames(Role::Server, &out)[1].3.len() < 50);
+    assert_eq!(heard(Role::Server, without_takeover(), &out), [Item::Binary(part.repeat(2))]);
 }
