@@ -12,6 +12,7 @@ use keepwatch_protocol::websocket::Compression;
 
 use crate::config::Config;
 use crate::key::Revision;
+use crate::log::LogLimits;
 use crate::request::{decimal, duration};
 use crate::server::{Shared, WatchServer};
 
@@ -52,6 +53,14 @@ pub struct Arguments {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
     pub buffers: usize,
 
+    /// Memory for the changes of the past, from which watchers resume: digits and KiB, MiB or GiB. The newest stays whatever its size
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = memory)]
+    pub log: usize,
+
+    /// How long a change is kept for those who resume, though there is room: digits and ms, s or m [default: no limit]
+    #[arg(long, value_name = "TIME", value_parser = age)]
+    pub log_age: Option<Duration>,
+
     /// An origin other than the server's own whose pages may write and open a WebSocket. May be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<String>,
@@ -90,6 +99,7 @@ impl Arguments {
             hold: self.hold,
             connections: self.connections,
             buffers: self.buffers,
+            log: LogLimits { bytes: self.log, age: self.log_age, ..LogLimits::default() },
             connections_per_address: self.connections_per_address.unwrap_or(usize::MAX),
             origins: self.allow_origin.clone(),
             ..Config::default()
@@ -139,6 +149,11 @@ fn count(text: &str) -> Result<usize, String> {
     count.filter(|&count| (1..=1_000_000).contains(&count)).ok_or_else(|| "it is from 1 to 1000000".into())
 }
 
+fn age(text: &str) -> Result<Duration, String> {
+    let age = duration(text).filter(|age| *age >= Duration::from_secs(1));
+    age.ok_or_else(|| "it is digits and ms, s or m, such as 60m, and at least 1s".into())
+}
+
 fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let threads = decimal(text.as_bytes()).and_then(|number| usize::try_from(number).ok());
     let threads = threads.filter(|&threads| threads <= 256).and_then(NonZeroUsize::new);
@@ -184,6 +199,7 @@ mod tests {
         assert_eq!(given.hold, default.hold);
         assert_eq!(given.connections, default.connections);
         assert_eq!(given.buffers, default.buffers);
+        assert_eq!(given.log, default.log);
         assert_eq!(given.connections_per_address, default.connections_per_address);
     }
 
@@ -213,6 +229,8 @@ mod tests {
             (["--connections-per-address", "x"], "from 1 to"),
             (["--buffers", "0"], "at least 1MiB"),
             (["--buffers", "64"], "digits and KiB, MiB or GiB"),
+            (["--log", "1KiB"], "at least 1MiB"),
+            (["--log-age", "999ms"], "at least 1s"),
             (["--threads", "0"], "from 1 to 256"),
             (["--threads", "257"], "from 1 to 256"),
             (["--threads", "two"], "from 1 to 256"),

@@ -14,6 +14,9 @@ use std::collections::{BTreeSet, VecDeque, vec_deque};
 use std::fmt;
 use std::slice;
 use std::sync::Arc;
+use std::time::Duration;
+
+use keepwatch_protocol::Instant;
 
 use crate::change::{Batch, Change, ends_commit};
 use crate::encoding::{Encoded, EncodingId, Encodings};
@@ -27,14 +30,16 @@ pub struct LogLimits {
     pub bytes: usize,
     /// Changes.
     pub changes: usize,
+    /// How long a change is kept at most, though there is room, as long as there is a later one; `None`: no limit.
+    pub age: Option<Duration>,
     /// Bytes of the frames that were made of changes. The oldest are dropped first, and are made again for who needs them.
     pub encoded_bytes: usize,
 }
 
 impl Default for LogLimits {
-    /// 64 MiB, 1,000,000 changes, 64 MiB of encodings.
+    /// 64 MiB, 1,000,000 changes of any age, 64 MiB of encodings.
     fn default() -> Self {
-        Self { bytes: 64 << 20, changes: 1_000_000, encoded_bytes: 64 << 20 }
+        Self { bytes: 64 << 20, changes: 1_000_000, age: None, encoded_bytes: 64 << 20 }
     }
 }
 
@@ -52,12 +57,14 @@ pub(crate) struct Log {
     with_encodings: BTreeSet<Position>,
     encodings: Encodings,
     limits: LogLimits,
+    now: Instant,
     scratch: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Entry {
     batch: Arc<Batch>,
+    since: Instant,
     /// By encoding id; as far as the last one that was made.
     encoded: Vec<Option<Arc<Encoded>>>,
 }
@@ -79,8 +86,14 @@ impl Log {
             with_encodings: BTreeSet::new(),
             encodings,
             limits,
+            now: Instant::START,
             scratch: Vec::new(),
         }
+    }
+
+    /// An empty one that goes on from there, with the same limits.
+    pub(crate) fn restarted(&self, head: Position, revision: Revision) -> Self {
+        Self { now: self.now, ..Self::new(head, revision, self.encodings.clone(), self.limits) }
     }
 
     /// The position that the next change will have.
@@ -112,11 +125,6 @@ impl Log {
     /// About how many bytes the encodings hold that this log keeps alive. Other machines may keep the same ones.
     pub(crate) fn encoded_bytes(&self) -> usize {
         self.encoded_bytes
-    }
-
-    /// What the encodings were registered with.
-    pub(crate) fn encodings(&self) -> &Encodings {
-        &self.encodings
     }
 
     /// Whether a list or a read at this revision, or a watch since it, can be answered.
@@ -223,14 +231,27 @@ impl Log {
         self.head = batch.end();
         self.revision = batch.last_revision();
         self.bytes += batch.bytes();
-        self.entries.push_back(Entry { batch, encoded: Vec::new() });
+        self.entries.push_back(Entry { batch, since: self.now, encoded: Vec::new() });
         Ok(())
+    }
+
+    /// It is that time now, for what is pushed and what is too old.
+    pub(crate) fn set_time(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// When the oldest batch will be too old: [`Log::trim`] then gives it.
+    pub(crate) fn next_too_old(&self) -> Option<Instant> {
+        let age = self.limits.age.filter(|_| self.entries.len() > 1)?;
+        Some(self.entries.front()?.since + age)
     }
 
     /// Takes the oldest batch out if the log is over a limit, and its encodings with it. When no batch has to go, encodings
     /// over their limit do.
     pub(crate) fn trim(&mut self) -> Option<Arc<Batch>> {
-        let over = self.bytes > self.limits.bytes || self.head.since(self.floor) > self.limits.changes as u64;
+        let over = self.bytes > self.limits.bytes
+            || self.head.since(self.floor) > self.limits.changes as u64
+            || self.next_too_old().is_some_and(|at| at <= self.now);
         if !over || self.entries.len() < 2 {
             self.drop_encodings();
             return None;
@@ -385,7 +406,8 @@ mod tests {
 
     #[test]
     fn the_default_limits_are_those_that_are_documented() {
-        let limits = LogLimits { bytes: 67_108_864, changes: 1_000_000, encoded_bytes: 67_108_864 };
+        let limits =
+            LogLimits { bytes: 67_108_864, changes: 1_000_000, age: None, encoded_bytes: 67_108_864 };
         assert_eq!(LogLimits::default(), limits);
     }
 
@@ -424,7 +446,8 @@ mod tests {
 
     #[test]
     fn the_newest_batch_stays_whatever_its_size() {
-        let (log, _) = log(LogLimits { bytes: 1, changes: 1, encoded_bytes: 0 }, &[&[101], &[102, 103, 104]]);
+        let limits = LogLimits { bytes: 1, changes: 1, age: Some(Duration::ZERO), encoded_bytes: 0 };
+        let (log, _) = log(limits, &[&[101], &[102, 103, 104]]);
         assert_eq!((log.floor(), log.head()), (at(1), at(4)));
     }
 
@@ -464,6 +487,27 @@ mod tests {
         assert_eq!(log.push(batch(0, &[102])), Err(PushError::Position { expected: at(1) }));
         assert_eq!(log.push(batch(1, &[101])), Err(PushError::Revision { current: revision(101) }));
         assert_eq!((log.head(), log.revision()), (at(1), revision(101)));
+    }
+
+    #[test]
+    fn what_is_too_old_leaves_but_the_newest() {
+        let age = Duration::from_secs(10);
+        let (mut log, _) = log(LogLimits { age: Some(age), ..LogLimits::default() }, &[&[101]]);
+        let seconds = |seconds| Instant::from_millis(seconds * 1000);
+        assert_eq!(log.next_too_old(), None);
+        for (second, number) in [(5, 102), (6, 103)] {
+            log.set_time(seconds(second));
+            log.push(batch(log.head().as_u64(), &[number])).unwrap();
+            assert!(log.trim().is_none());
+        }
+        for (at, next, floor) in
+            [(9, 10, 100), (10, 15, 101), (14, 15, 101), (15, u64::MAX, 102), (99, u64::MAX, 102)]
+        {
+            log.set_time(seconds(at));
+            while log.trim().is_some() {}
+            let next = (next != u64::MAX).then(|| seconds(next));
+            assert_eq!((log.next_too_old(), log.floor_revision().as_u64()), (next, floor), "{at}");
+        }
     }
 
     #[test]
@@ -542,7 +586,7 @@ mod tests {
     #[test]
     fn what_one_machine_drops_another_keeps() {
         let (mut a, line) = log(LogLimits::default(), &[]);
-        let mut b = Log::new(Position::START, revision(100), a.encodings().clone(), LogLimits::default());
+        let mut b = Log::new(Position::START, revision(100), a.encodings.clone(), LogLimits::default());
         let shared = batch(0, &[101]);
         a.push(Arc::clone(&shared)).unwrap();
         b.push(shared).unwrap();

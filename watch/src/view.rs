@@ -18,6 +18,8 @@ use std::iter;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use keepwatch_protocol::Instant;
+
 use crate::change::{Batch, Change};
 use crate::encoding::{Encoded, EncodingId, Encodings};
 use crate::key::{Key, Position, Revision};
@@ -30,7 +32,6 @@ pub(crate) struct View {
     keys: BTreeMap<Key, Versions>,
     live: usize,
     bytes: usize,
-    limits: LogLimits,
     log: Log,
 }
 
@@ -60,7 +61,6 @@ impl View {
             keys: BTreeMap::new(),
             live: 0,
             bytes: 0,
-            limits,
             log: Log::new(Position::START, Revision::ZERO, encodings, limits),
         }
     }
@@ -144,19 +144,31 @@ impl View {
         for (change, index) in batch.changes().iter().zip(1..) {
             self.insert(Version { end: batch.first().plus(index), change: change.clone() });
         }
+        self.trim();
+        Ok(())
+    }
+
+    /// It is that time now: forgets what is too old for the log.
+    pub(crate) fn pass(&mut self, now: Instant) {
+        self.log.set_time(now);
+        if self.log.next_too_old().is_some_and(|at| at <= now) {
+            self.trim();
+        }
+    }
+
+    fn trim(&mut self) {
         while let Some(trimmed) = self.log.trim() {
             for change in trimmed.changes() {
                 self.forget(&change.key);
             }
         }
-        Ok(())
     }
 
     /// Becomes what the store says, with an empty log. `true` if changes were missed: every watcher, also one that was up to
     /// date, is then told `compacted`.
     pub(crate) fn restore(&mut self, snapshot: Snapshot) -> bool {
         let missed = snapshot.position != self.log.head();
-        self.log = Log::new(snapshot.position, snapshot.revision, self.log.encodings().clone(), self.limits);
+        self.log = self.log.restarted(snapshot.position, snapshot.revision);
         self.keys = BTreeMap::new();
         (self.live, self.bytes) = (0, 0);
         for change in snapshot.items {

@@ -29,7 +29,7 @@ use std::task::Waker;
 
 use keepwatch_protocol::{
     Admission, After, Closed, ConnectionId, Fill, Input, Instant, Leases, Now, Peer, SendQueue, Server,
-    Slices,
+    Slices, earliest,
 };
 
 use self::connection::Connection;
@@ -228,6 +228,7 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
+        self.core.view.pass(now.instant);
         loop {
             while let Some(slot) = self.core.ready.pop() {
                 match self.connections.get(slot as usize) {
@@ -250,10 +251,11 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.core.timers.next()
+        earliest(self.core.timers.next(), self.core.view.log().next_too_old())
     }
 
     fn on_deadline(&mut self, now: Now) {
+        self.core.view.pass(now.instant);
         while let Some(slot) = self.core.timers.expire(now.instant) {
             if let Some(Some(connection)) = self.connections.get_mut(slot) {
                 connection.due();
@@ -262,7 +264,8 @@ impl<S: Store> Server for WatchServer<S> {
         }
     }
 
-    fn on_wake(&mut self, _: Now) {
+    fn on_wake(&mut self, now: Now) {
+        self.core.view.pass(now.instant);
         self.core.settle();
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keepwatch_sim::{Conversation, Sim};
-use keepwatch_watch::{Config, WatchServer};
+use keepwatch_watch::{Config, LogLimits, WatchServer};
 
 use crate::support::{
     config, get, json, keeping, level, nothing_is_left, put, server, talk, talk_in_process,
@@ -171,4 +171,30 @@ fn an_answer_that_is_cut_goes_on_from_its_revision() {
         .client(get("/v1/watch?prefix=&since=101"))
         .server(answer(r#"{"revision":102,"events":[{"type":"put","key":"a","revision":102,"createRevision":101,"value":"2"}]}"#))
         .end();
+}
+
+#[test]
+fn what_is_too_old_for_the_log_is_compacted() {
+    let log = LogLimits { age: Some(Duration::from_secs(60)), ..LogLimits::default() };
+    let (server, handle) = server(config(|config| config.log = log));
+    let mut sim = Sim::new(server);
+    for (key, wait) in [("a", 30), ("b", 0)] {
+        put(&mut sim, &handle, key, "1");
+        sim.advance(Duration::from_secs(wait)).unwrap();
+    }
+    let client = sim.connect();
+    let mut since = |sim: &mut Sim<WatchServer>, revision: u64| {
+        client.send(get(&format!("/v1/watch?prefix=&since={revision}")));
+        sim.run().unwrap();
+        String::from_utf8(client.receive()).unwrap()
+    };
+    assert!(since(&mut sim, 100).contains("\"key\":\"a\""));
+    // Nobody says anything, and it is forgotten all the same.
+    sim.advance(Duration::from_secs(31)).unwrap();
+    assert_eq!(sim.server().usage().log_changes, 1);
+    assert!(since(&mut sim, 100).starts_with("HTTP/1.1 410 "));
+    assert!(since(&mut sim, 101).contains("\"key\":\"b\""));
+    // The newest stays, whatever its age.
+    sim.advance(Duration::from_secs(3600)).unwrap();
+    assert!(since(&mut sim, 101).contains("\"key\":\"b\""));
 }
