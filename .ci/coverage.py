@@ -28,13 +28,15 @@ class File:
         self.tests = self.lines_of_tests()
 
     def lines_of_tests(self):
-        """The lines of what stands behind `#[cfg(test)]` at the left edge."""
-        lines, within = set(), False
+        """The lines of what stands behind `#[cfg(test)]` at the left edge: one that ends, or up to its closing brace."""
+        lines, begun, within = set(), False, False
         for number, line in enumerate(self.source, 1):
-            within = within or line == "#[cfg(test)]"
-            if within:
+            if begun or within:
                 lines.add(number)
-                within = line != "}" and not line.endswith(";")
+            if begun:
+                within = not line.endswith(";")
+            begun = line == "#[cfg(test)]"
+            within = within and line != "}"
         return lines
 
     def sides(self):

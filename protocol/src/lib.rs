@@ -129,6 +129,8 @@ pub mod http1;
 mod input;
 pub mod long_poll;
 mod output;
+#[cfg(test)]
+mod properties;
 mod server;
 pub mod sse;
 mod time;

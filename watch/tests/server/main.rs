@@ -12,6 +12,7 @@ mod delivery;
 mod drain;
 mod http;
 mod machines;
+mod operations;
 mod polls;
 mod process;
 mod socket;

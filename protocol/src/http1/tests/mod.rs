@@ -3,6 +3,7 @@
 mod answers;
 mod bugs;
 mod chunks;
+mod codecs;
 mod conversations;
 mod heads;
 mod lengths;

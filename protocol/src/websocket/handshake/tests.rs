@@ -1,5 +1,7 @@
 //! Both machines, and against each other.
 
+mod properties;
+
 use alloc::sync::Arc;
 use core::time::Duration;
 

@@ -5,6 +5,7 @@ mod closing;
 #[cfg(feature = "deflate")]
 mod deflated;
 mod negotiation;
+mod properties;
 mod receiving;
 mod sending;
 mod talking;

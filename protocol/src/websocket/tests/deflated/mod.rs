@@ -2,6 +2,7 @@
 
 mod bugs;
 mod memory;
+mod properties;
 mod receiving;
 mod sending;
 mod talking;
