@@ -3,7 +3,8 @@
 
     coverage.py [--missed] LINES BRANCHES FOLDER..
 
-LINES is llvm-cov's export as lcov, BRANCHES its export as JSON. Tests are not counted: neither files of tests, nor `mod tests`.
+LINES is llvm-cov's export as lcov, BRANCHES its export as JSON. Tests are not counted: neither modules that stand behind
+`#[cfg(test)]`, in a file of their own or not, nor folders of tests.
 A branch is one side of a condition (of `if`, `while`, `&&`, `||`, a guard): it counts as run when some copy of the code, whether
 of a generic function or of another build, went that way. The compiler counts no branches for `match` and `?`, of which the lines
 tell as much.
@@ -15,7 +16,8 @@ import re
 import sys
 from collections import defaultdict
 
-TEST_FILE = re.compile(r"/tests(/|\.rs)|/tests-support/")
+TEST_FOLDER = re.compile(r"/tests(-support)?/")
+TEST_MODULE = re.compile(r"^#\[cfg\(test\)\]\n(?:pub(?:\([a-z]+\))? )?mod (\w+);", re.MULTILINE)
 ROOT = os.getcwd() + "/"
 
 
@@ -67,12 +69,30 @@ def share(all_of_them, ran):
     return f"{percent:6.2f} % of {all_of_them:5}"
 
 
+def modules_of_tests(folders):
+    """The paths, without their ending, of modules that only tests have."""
+    modules = set()
+    for folder in folders:
+        for where, _, names in os.walk(folder):
+            for name in names:
+                if name.endswith(".rs"):
+                    path = os.path.join(where, name)
+                    # The modules of a file lie beside it, or in the folder of its name.
+                    inside = where if name in ("lib.rs", "main.rs", "mod.rs") else path[:-3]
+                    found = TEST_MODULE.findall(open(path, encoding="utf-8").read())
+                    modules.update(os.path.join(inside, module) for module in found)
+    return modules
+
+
 def read(lines, branches, folders):
     files = {}
+    tests = modules_of_tests(folders)
 
     def wanted(path):
         path = path.removeprefix(ROOT)
-        if TEST_FILE.search("/" + path) or not any(path.startswith(folder + "/") for folder in folders):
+        if TEST_FOLDER.search("/" + path) or not any(path.startswith(folder + "/") for folder in folders):
+            return None
+        if any(path[:-3] == module or path.startswith(module + "/") for module in tests):
             return None
         if path not in files:
             files[path] = File(path)

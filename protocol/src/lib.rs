@@ -128,6 +128,8 @@ pub mod handler;
 pub mod http1;
 mod input;
 pub mod long_poll;
+#[cfg(test)]
+mod messages;
 mod output;
 #[cfg(test)]
 mod properties;

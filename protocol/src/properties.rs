@@ -79,7 +79,11 @@ impl EventSource {
                 source.retry = event.retry.map(|retry| retry.as_millis() as u64).or(source.retry);
                 if let Some(data) = event.data {
                     let kind = event.event.filter(|kind| !kind.is_empty()).unwrap_or("message");
-                    source.dispatched.push((kind.to_string(), data.to_string(), source.last_event_id.clone()));
+                    source.dispatched.push((
+                        kind.to_string(),
+                        data.to_string(),
+                        source.last_event_id.clone(),
+                    ));
                 }
             }
         }

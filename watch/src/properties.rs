@@ -73,6 +73,7 @@ proptest! {
     fn keys_are_in_the_order_of_their_bytes_and_a_filter_finds_its_own(a in "[a\u{e9}\u{ffff}\u{10000}/]{1,4}", b in "[a\u{e9}\u{ffff}\u{10000}/]{0,4}") {
         let key = Key::new(&a, 64).unwrap();
         prop_assert_eq!(Filter::prefix(&b, 64).unwrap().matches(&key), a.as_bytes().starts_with(b.as_bytes()));
+        prop_assert_eq!(Filter::prefix(&b, 5).is_ok(), b.len() <= 5);
         if let Ok(other) = Key::new(&b, 64) {
             prop_assert_eq!(key.cmp(&other), a.as_bytes().cmp(b.as_bytes()));
             prop_assert_eq!(Filter::Key(other).matches(&key), a == b);

@@ -304,10 +304,7 @@ fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> 
     let upgrade = head.wants_upgrade_to("websocket");
     let filter = match (&key, &prefix) {
         (Some(_), Some(_)) => return Err(bad("a watch has a key or a prefix, not both")),
-        (None, None) if upgrade => None,
-        (None, None) => {
-            return Err(bad("a watch needs a key or a prefix (which may be empty: everything)"));
-        }
+        (None, None) => None,
         (Some(key), None) => Some(Filter::key(key, config.key_bytes).map_err(bad)?),
         (None, Some(prefix)) => Some(Filter::prefix(prefix, config.key_bytes).map_err(bad)?),
     };
@@ -319,7 +316,9 @@ fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> 
         }
         return upgrade_call(head, watch);
     }
-    let Some(watch) = watch else { return Err(bad("a watch needs a key or a prefix")) };
+    let Some(watch) = watch else {
+        return Err(bad("a watch needs a key or a prefix (which may be empty: everything)"));
+    };
     let hold = match wait {
         Some(wait) => Hold::LongPoll(wait.min(config.hold)),
         None => accepted(head.fields()).unwrap_or(Hold::LongPoll(config.hold)),

@@ -10,6 +10,7 @@ mod commits;
 mod compression;
 mod delivery;
 mod drain;
+mod edges;
 mod http;
 mod machines;
 mod operations;

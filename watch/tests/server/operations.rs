@@ -33,7 +33,8 @@ enum Only {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let only = || prop_oneof![3 => Just(Only::Always), 1 => Just(Only::Absent), 2 => (0..2_u64).prop_map(Only::At)];
+    let only =
+        || prop_oneof![3 => Just(Only::Always), 1 => Just(Only::Absent), 2 => (0..2_u64).prop_map(Only::At)];
     let value = select(vec![&b""[..], b"x", b"y\"\n", b"\xff\0"]).prop_map(<[u8]>::to_vec);
     prop_oneof![
         5 => (select(&KEYS[..]), value, only()).prop_map(|(key, value, only)| Act::Put(key, value, only)),
@@ -129,7 +130,13 @@ fn send(sim: &mut Sim<WatchServer>, client: &Client, bytes: &[u8], sizes: &[usiz
     client.receive()
 }
 
-fn over_http(sim: &mut Sim<WatchServer>, client: &Client, model: &Model, act: &Act, sizes: &[usize]) -> Outcome {
+fn over_http(
+    sim: &mut Sim<WatchServer>,
+    client: &Client,
+    model: &Model,
+    act: &Act,
+    sizes: &[usize],
+) -> Outcome {
     let condition = |key: &str, only: Only| match model.condition(key, only).0 {
         None => String::new(),
         Some(0) => "If-None-Match: *\r\n".to_owned(),

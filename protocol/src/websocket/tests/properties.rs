@@ -229,9 +229,14 @@ proptest! {
 }
 
 fn terms() -> impl Strategy<Value = Terms> {
-    (0_u8..20, 0_u8..20, any::<bool>(), any::<bool>()).prop_map(|(send, receive, send_takeover, receive_takeover)| {
-        Terms { send_window_bits: send, receive_window_bits: receive, send_takeover, receive_takeover }
-    })
+    (0_u8..20, 0_u8..20, any::<bool>(), any::<bool>()).prop_map(
+        |(send, receive, send_takeover, receive_takeover)| Terms {
+            send_window_bits: send,
+            receive_window_bits: receive,
+            send_takeover,
+            receive_takeover,
+        },
+    )
 }
 
 fn parameter() -> impl Strategy<Value = String> {
@@ -265,12 +270,14 @@ fn understood(parameters: &[String]) -> Option<Asked> {
         return None;
     }
     for text in parameters {
-        let (name, value) = text.trim().split_once('=').map_or((text.trim(), None), |(name, value)| (name, Some(value)));
+        let (name, value) =
+            text.trim().split_once('=').map_or((text.trim(), None), |(name, value)| (name, Some(value)));
         let bits = match value {
             None => None,
             Some("\"\\9\"") => Some(9),
             Some(value) => {
-                let plain = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+                let plain =
+                    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
                 Some((8..=15).find(|bits: &u8| bits.to_string() == plain)?)
             }
         };

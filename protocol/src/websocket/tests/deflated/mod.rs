@@ -1,5 +1,6 @@
 //! Conversations with compression.
 
+mod budget;
 mod bugs;
 mod memory;
 mod properties;

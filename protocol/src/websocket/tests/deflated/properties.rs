@@ -7,7 +7,8 @@ use super::*;
 /// A server and its client, which agreed to a window and to no takeover.
 fn pair(window: u8, config: DeflateConfig) -> (Caller, Caller) {
     let terms = Terms { send_window_bits: window, send_takeover: false, ..Terms::default() };
-    let (ours, theirs) = (Compression::deflate(DeflateConfig { terms, ..config }), Compression::deflate(eager()));
+    let (ours, theirs) =
+        (Compression::deflate(DeflateConfig { terms, ..config }), Compression::deflate(eager()));
     let offer = theirs.offer().unwrap();
     let agreed = ours.answer([offer.field()]).unwrap();
     let accepted = offer.accept([agreed.answer()]).unwrap().unwrap();
