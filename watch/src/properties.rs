@@ -129,7 +129,9 @@ proptest! {
                 Step::Say(machine) => if let Some(Some(member)) = machines.get(machine) {
                     let line = format!("line {number}");
                     member.say(&line);
-                    waiting.iter_mut().for_each(|waiting| waiting.push(line.clone()));
+                    for waiting in &mut waiting {
+                        waiting.push(line.clone());
+                    }
                 },
                 Step::Poll(machine) => if let Some(Some(member)) = machines.get_mut(machine) {
                     let waits = std::mem::take(&mut waiting[machine]);

@@ -237,7 +237,7 @@ proptest! {
             let wait = retry.failed(&config, asked);
             prop_assert_eq!(wait, same.failed(&config, asked), "the seed says all");
             let asked = asked.min(config.asked);
-            prop_assert!(wait >= asked && (wait - asked).as_millis() <= longest.min(u128::from(most)));
+            prop_assert!(wait >= asked && wait.saturating_sub(asked).as_millis() <= longest.min(u128::from(most)));
             longest = longest.saturating_mul(2);
         }
     }

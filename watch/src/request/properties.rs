@@ -124,7 +124,8 @@ proptest! {
             Some(weight) if *short && weight % 100 == 0 => format!("{range} ; Q=0.{}", weight / 100),
             Some(weight) => format!("{range}; a=b; q=0.{weight:03}"),
         }).collect();
-        let fields: String = written.chunks(lines).map(|line| format!("Accept: {}\r\n", line.join(", "))).collect();
+        let fields: Vec<String> = written.chunks(lines).map(|line| format!("Accept: {}\r\n", line.join(", "))).collect();
+        let fields = fields.concat();
         let Some(Ok(Call::Watch { hold, .. })) = ask("GET /v1/watch?key=a", &fields) else { panic!("{fields}") };
         let weight = |range: &&(&str, Option<u16>, bool)| range.1.unwrap_or(1000);
         let is = |name: &'static str| move |range: &&(&str, Option<u16>, bool)| range.0.eq_ignore_ascii_case(name);

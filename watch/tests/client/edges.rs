@@ -83,7 +83,7 @@ fn a_polled_value_over_the_limit_is_a_failure() {
     let mut talk = Talk::listing(Filter::key("a", 10).unwrap(), config);
     talk.connect();
     talk.asks(json(r#"{"revision":9,"items":[]}"#));
-    talk.wait();
+    assert!(talk.wait().2.starts_with("GET /v1/kv/a "));
     talk.closes(answer("200 OK", "application/octet-stream", "ETag: \"12\"\r\n", "abc"));
     assert_eq!(talk.told().last().unwrap(), "failed: more than the limits allow");
 }

@@ -203,7 +203,7 @@ fn without_a_least_rate_a_body_may_come_as_slowly_as_it_never_stops() {
     let event = connection.recv(&mut Input::new(&mut head), &mut Vec::new(), now);
     assert!(matches!(event, Ok(Event::Request(..))));
     for _ in 0..999 {
-        now = now.later(idle - seconds(1));
+        now = now.later(idle.saturating_sub(seconds(1)));
         assert_eq!(connection.on_deadline(&mut Vec::new(), now), None);
         let mut byte = *b"x";
         let event = connection.recv(&mut Input::new(&mut byte), &mut Vec::new(), now);
