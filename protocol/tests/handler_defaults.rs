@@ -47,6 +47,14 @@ fn a_websocket_that_nobody_listens_to_is_open_and_closes() {
     assert_eq!(server.driver().connections(), 1, "the client has not ended its side");
 }
 
+#[test]
+fn a_handler_sees_no_trailers() {
+    Conversation::new(HandlerServer::new(Deaf { accepts: false }))
+        .client("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: y\r\n\r\n")
+        .server("HTTP/1.1 204 No Content\r\nDate: *\r\n\r\n")
+        .end();
+}
+
 /// Answers every message with one that is not compressed, and is asked for again at once.
 struct Plain;
 

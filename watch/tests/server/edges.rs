@@ -220,7 +220,7 @@ fn who_is_behind_many_changes_of_others_is_served_in_turns() {
     }
     let last = put(&mut sim, &handle, "b", "x");
     let (poll, stream) = (sim.connect(), sim.connect());
-    poll.send(get("/v1/watch?key=b&since=100&wait=1s"));
+    poll.send(get("/v1/watch?prefix=b&since=100&wait=1s"));
     stream.send(request("GET", "/v1/watch?prefix=b&since=100", "Accept: application/x-ndjson\r\n"));
     sim.advance(Duration::from_secs(1)).unwrap();
     let event =
