@@ -128,7 +128,11 @@ pub mod handler;
 pub mod http1;
 mod input;
 pub mod long_poll;
+#[cfg(test)]
+mod messages;
 mod output;
+#[cfg(test)]
+mod properties;
 mod server;
 pub mod sse;
 mod time;

@@ -15,6 +15,7 @@ use keepwatch_protocol::websocket::{
     Assembler, Config, Connection, Event, FrameHead, Opcode, Role, frame, mask,
 };
 use keepwatch_protocol::{Input, Now};
+use keepwatch_sim::cuts;
 use serde_json::Value;
 
 /// Stands for a surrogate that has no other half, which JSON can spell and a string cannot hold; four digits follow.
@@ -51,25 +52,23 @@ fn check(id: &str, case: &Value, role: Role, conversation: &Conversation) {
     let bytes = conversation.frames.iter().map(|frame| frame.encode(role)).collect::<Vec<_>>().concat();
     if bytes.len() > 200_000 {
         // It takes long where nothing is optimized.
-        let said = echo(role, bytes.chunks(conversation.chop.unwrap_or(65536)));
+        let said = echo(role, &cuts::by(&bytes, &[conversation.chop.unwrap_or(65536)]));
         return judge(id, case, role, conversation, &said);
     }
-    let whole = echo(role, [&bytes[..]]);
+    let whole = if bytes.len() <= 400 {
+        cuts::every(&bytes, |parts| (id, role, echo(role, parts))).2
+    } else {
+        echo(role, &[&bytes])
+    };
     judge(id, case, role, conversation, &whole);
-    if bytes.len() <= 400 {
-        for cut in 0..bytes.len() {
-            let (front, back) = bytes.split_at(cut);
-            assert_eq!(echo(role, [front, back]), whole, "{id} {role:?} cut at {cut}");
-        }
-    }
     let sizes: &[usize] = if bytes.len() <= 10_000 { &[1, 2, 3, 997] } else { &[997, 1460, 65536] };
     for size in sizes.iter().copied().chain(conversation.chop) {
-        assert_eq!(echo(role, bytes.chunks(size)), whole, "{id} {role:?} in pieces of {size}");
+        assert_eq!(echo(role, &cuts::by(&bytes, &[size])), whole, "{id} {role:?} in pieces of {size}");
     }
     if let Some((possible, impossible)) = conversation.fails_fast {
         let head = bytes.len() - conversation.frames[0].payload.len();
-        assert_eq!(echo(role, [&bytes[..head + possible]]), b"", "{id} {role:?}: nothing is wrong yet");
-        assert_eq!(echo(role, [&bytes[..head + impossible]]), whole, "{id} {role:?} fails fast");
+        assert_eq!(echo(role, &[&bytes[..head + possible]]), b"", "{id} {role:?}: nothing is wrong yet");
+        assert_eq!(echo(role, &[&bytes[..head + impossible]]), whole, "{id} {role:?} fails fast");
     }
 }
 
@@ -307,7 +306,7 @@ fn with_marked_surrogates(json: &str) -> String {
 }
 
 /// What an echo says to these pieces, until it is to close.
-fn echo<'a>(role: Role, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+fn echo(role: Role, pieces: &[&[u8]]) -> Vec<u8> {
     let config = Arc::new(Config { message_bytes: 16 << 20, ..Config::default() });
     let mut connection = Connection::new(role, config, 7, Now::default());
     let mut assembler = Assembler::new(16 << 20);

@@ -18,6 +18,7 @@ use keepwatch_protocol::http1::client::{
     ClientConfig, ClientConnection, ClientEvent, Failure, NotReusable, Request,
 };
 use keepwatch_protocol::{Input, Now};
+use keepwatch_sim::cuts;
 use serde_json::Value;
 
 /// What a connection made of bytes.
@@ -98,7 +99,7 @@ fn outcome(
     bytes: &[u8],
     ends: bool,
 ) -> Outcome {
-    let run = |parts: &mut dyn Iterator<Item = &[u8]>| {
+    cuts::every(bytes, |parts| {
         let mut client = Client::new(request, requests, config);
         for part in parts {
             client.receive(part, false);
@@ -107,14 +108,7 @@ fn outcome(
             client.receive(b"", true);
         }
         client.outcome
-    };
-    let whole = run(&mut [bytes].into_iter());
-    for at in 0..bytes.len() {
-        let (front, back) = bytes.split_at(at);
-        assert_eq!(run(&mut [front, back].into_iter()), whole, "cut at {at}: {}", bytes.escape_ascii());
-    }
-    assert_eq!(run(&mut bytes.chunks(1)), whole, "byte by byte: {}", bytes.escape_ascii());
-    whole
+    })
 }
 
 fn cases(file: &str) -> Option<Vec<Value>> {

@@ -5,7 +5,8 @@
 //! give the same bytes every time.
 //!
 //! - [`Conversation`] is a transcript that is checked as it runs;
-//! - [`every_split`] sends the same bytes cut at every point, and wants the same answer;
+//! - [`every_split`] sends the same bytes cut at every point, and wants the same answer; [`cuts`] is the same for parsers and
+//!   machines of any kind;
 //! - [`Sim`] and [`Client`] are what both are made of: slow readers, short reads and writes, half-closes, resets, time.
 //!
 //! With the feature `watch`, which is the default, the watch server runs here in a world of faults that a seed draws
@@ -103,6 +104,7 @@
 
 mod client;
 mod conversation;
+pub mod cuts;
 mod network;
 mod random;
 mod replay;

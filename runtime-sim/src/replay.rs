@@ -2,6 +2,7 @@
 
 use keepwatch_protocol::Server;
 
+use crate::cuts;
 use crate::sim::{Sim, SimError};
 
 /// What came back when bytes were sent to a server.
@@ -27,19 +28,27 @@ impl std::fmt::Debug for Replayed {
 ///
 /// As [`Sim::run`] has them.
 pub fn replay<S: Server>(server: S, bytes: &[u8], splits: &[usize]) -> Result<Replayed, SimError> {
-    let mut sim = Sim::new(server);
-    let client = sim.connect();
+    let mut parts = Vec::new();
     let mut from = 0;
     for &to in splits.iter().chain([&bytes.len()]) {
         let to = to.clamp(from, bytes.len());
-        client.send(&bytes[from..to]);
-        sim.run()?;
+        parts.push(&bytes[from..to]);
         from = to;
+    }
+    replay_parts(server, &parts)
+}
+
+fn replay_parts<S: Server>(server: S, parts: &[&[u8]]) -> Result<Replayed, SimError> {
+    let mut sim = Sim::new(server);
+    let client = sim.connect();
+    for part in parts {
+        client.send(part);
+        sim.run()?;
     }
     Ok(Replayed { bytes: client.receive(), ended: client.is_ended() })
 }
 
-/// Replays bytes whole, cut in two at every point, and byte by byte, each time to a new server, and returns what came back.
+/// Replays bytes under every cut (see [`cuts::every`]), each time to a new server, and returns what came back.
 ///
 /// Bytes behind the end of the server's side are sent all the same.
 ///
@@ -49,19 +58,8 @@ pub fn replay<S: Server>(server: S, bytes: &[u8], splits: &[usize]) -> Result<Re
 #[track_caller]
 #[expect(clippy::panic, reason = "an assertion for tests")]
 pub fn every_split<S: Server>(mut server: impl FnMut() -> S, bytes: &[u8]) -> Replayed {
-    let mut answer = |splits: &[usize]| match replay(server(), bytes, splits) {
+    cuts::every(bytes, |parts| match replay_parts(server(), parts) {
         Ok(replayed) => replayed,
-        Err(error) => panic!("split at {splits:?}: {error}"),
-    };
-    let whole = answer(&[]);
-    let bytewise: Vec<usize> = (1..bytes.len()).collect();
-    for splits in (1..bytes.len()).map(|at| vec![at]).chain([bytewise]) {
-        let split = answer(&splits);
-        let at = if splits.len() == 1 { format!("at {}", splits[0]) } else { "everywhere".to_owned() };
-        assert!(
-            split == whole,
-            "split {at}, the answer is\n  {split:?}\nand to the whole it is\n  {whole:?}"
-        );
-    }
-    whole
+        Err(error) => panic!("in {} parts: {error}", parts.len()),
+    })
 }

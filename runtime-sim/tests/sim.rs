@@ -144,7 +144,7 @@ fn every_split_gives_the_answer_of_the_whole() {
 }
 
 #[test]
-#[should_panic(expected = "split at 1, the answer is\n  \"aab\"")]
+#[should_panic(expected = "cut at 1, it is\n  \"aab\"")]
 fn a_server_that_depends_on_the_split_is_found() {
     /// Answers with what it sees each time, taken or not.
     struct Leaky;

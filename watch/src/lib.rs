@@ -71,6 +71,8 @@ mod handle;
 mod index;
 pub mod key;
 mod log;
+#[cfg(test)]
+mod properties;
 mod request;
 mod room;
 mod server;

@@ -204,6 +204,7 @@ impl core::error::Error for EventTooLong {}
 
 #[cfg(test)]
 mod tests {
+    use keepwatch_sim::cuts;
     use proptest::prelude::*;
     use std::borrow::ToOwned;
 
@@ -216,10 +217,7 @@ mod tests {
         (own(event.id), own(event.event), own(event.data), event.retry)
     }
 
-    fn decode_parts<'a>(
-        parts: impl IntoIterator<Item = &'a [u8]>,
-        limit: usize,
-    ) -> Result<Vec<Owned>, EventTooLong> {
+    fn decode_parts(parts: &[&[u8]], limit: usize) -> Result<Vec<Owned>, EventTooLong> {
         let mut decoder = Decoder::new(limit);
         let mut events = Vec::new();
         for part in parts {
@@ -233,22 +231,28 @@ mod tests {
         Ok(events)
     }
 
-    /// Whole, cut at each point, byte by byte: it has to be the same.
+    /// The same under every cut.
     #[track_caller]
     fn decode(stream: &[u8], limit: usize) -> Result<Vec<Owned>, EventTooLong> {
-        let whole = decode_parts([stream], limit);
-        for at in 0..stream.len() {
-            let (front, back) = stream.split_at(at);
-            assert_eq!(decode_parts([front, back], limit), whole, "cut at {at}");
-        }
-        assert_eq!(decode_parts(stream.chunks(1), limit), whole, "byte by byte");
-        whole
+        cuts::every(stream, |parts| decode_parts(parts, limit))
     }
 
+    /// The events of a stream; and behind it that of another, or the beginning of a line where the stream is not whole.
     #[track_caller]
     fn check(stream: impl AsRef<[u8]>, expected: &[Event<'_>]) {
-        let expected: Vec<Owned> = expected.iter().copied().map(owned).collect();
-        assert_eq!(decode(stream.as_ref(), usize::MAX), Ok(expected));
+        let stream = stream.as_ref();
+        let (behind, more) = if stream.ends_with(b"\n\n") || stream.ends_with(b"\n\r") {
+            (&b":x\ndata: behind\n\n"[..], Some(data("behind")))
+        } else {
+            (&b"x"[..], None)
+        };
+        let events = cuts::every_and_behind(
+            stream,
+            behind,
+            |parts| decode_parts(parts, usize::MAX),
+            |events| events.as_mut().unwrap().extend(more.map(owned)),
+        );
+        assert_eq!(events, Ok(expected.iter().copied().map(owned).collect()));
     }
 
     fn data(data: &str) -> Event<'_> {
@@ -363,7 +367,7 @@ mod tests {
         fn what_is_encoded_is_decoded_however_it_is_cut(
             events in prop::collection::vec(
                 (prop::option::of(texts()), prop::option::of(texts()), prop::option::of(0u64..10_000)), 0..5),
-            cuts in prop::collection::vec(1usize..9, 1..9),
+            sizes in cuts::sizes(),
         ) {
             let (mut stream, mut expected) = (Vec::new(), Vec::new());
             for (id, data, retry) in &events {
@@ -374,16 +378,7 @@ mod tests {
                     expected.push(owned(Event { data: lines.as_deref(), ..event }));
                 }
             }
-            let (mut rest, mut parts) = (&stream[..], Vec::new());
-            for cut in cuts.iter().cycle() {
-                if rest.is_empty() {
-                    break;
-                }
-                let (part, behind) = rest.split_at((*cut).min(rest.len()));
-                parts.push(part);
-                rest = behind;
-            }
-            prop_assert_eq!(decode_parts(parts, usize::MAX), Ok(expected));
+            prop_assert_eq!(decode_parts(&cuts::by(&stream, &sizes), usize::MAX), Ok(expected));
         }
 
         #[test]

@@ -25,6 +25,7 @@ use keepwatch_protocol::http1::{
     Config, Disposition, Event, Exchange, Fault, Limits, ResponseHead, ServerConnection, StatusCode, Version,
 };
 use keepwatch_protocol::{Input, Now};
+use keepwatch_sim::cuts;
 use serde_json::Value;
 
 // ---- What a connection makes of bytes -------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ impl Server {
 }
 
 /// Gives a connection these pieces.
-fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, play: Play) -> Heard {
+fn hear(pieces: &[&[u8]], play: Play) -> Heard {
     // The limit on bodies is a policy of ours; what is judged here is the framing.
     let limits = Limits { body_bytes: u64::MAX, ..Limits::default() };
     let config = Arc::new(Config { limits, ..Config::default() });
@@ -156,36 +157,25 @@ fn hear<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, play: Play) -> Heard {
     Heard { requests: server.requests, end, out: server.out }
 }
 
-/// What is heard of these bytes: the same whole, cut in two, and byte by byte. A long case is cut where its head begins, where
-/// it ends, and now and then between.
+/// What is heard of these bytes: the same under every cut, or under many where they are long.
 fn under_every_cut(id: &str, bytes: &[u8], play: Play) -> Heard {
-    let whole = hear([bytes], play);
-    let long = bytes.len() > 1500;
-    for at in 1..bytes.len() {
-        if long && at > 300 && at + 300 < bytes.len() && at % 61 != 0 {
-            continue;
-        }
-        let (front, back) = bytes.split_at(at);
-        assert_eq!(hear([front, back], play), whole, "{id} cut at {at}: {}", bytes.escape_ascii());
-    }
-    assert_eq!(hear(bytes.chunks(1), play), whole, "{id} byte by byte: {}", bytes.escape_ascii());
-    whole
+    cuts::many(bytes, |parts| (id, hear(parts, play))).1
 }
 
 /// The same bytes, with `Host: x` in each request that is refused for having no `Host` at all.
 fn with_hosts(mut bytes: Vec<u8>, play: Play) -> Vec<u8> {
     loop {
         // The request that lacks it is the one behind those that were complete: as many bytes as may come before it is refused.
-        if hear([&bytes[..]], play).end != End::Refused(Fault::Host) {
+        if hear(&[&bytes[..]], play).end != End::Refused(Fault::Host) {
             return bytes;
         }
         let refused = (1..=bytes.len()).find(|&len| {
-            matches!(hear([&bytes[..len]], Play { ends: false, ..play }).end, End::Refused(Fault::Host))
+            matches!(hear(&[&bytes[..len]], Play { ends: false, ..play }).end, End::Refused(Fault::Host))
         });
         let head_ends = refused.unwrap();
         let head_starts = (0..head_ends)
             .rev()
-            .find(|&at| hear([&bytes[..at]], Play { ends: false, ..play }).end == End::Ready)
+            .find(|&at| hear(&[&bytes[..at]], Play { ends: false, ..play }).end == End::Ready)
             .unwrap_or(0);
         let head = bytes[head_starts..head_ends].to_ascii_lowercase();
         if head.windows(6).any(|line| line == b"\nhost:") {
@@ -202,7 +192,7 @@ fn with_hosts(mut bytes: Vec<u8>, play: Play) -> Vec<u8> {
 fn without_fragment(mut bytes: Vec<u8>, play: Play) -> Vec<u8> {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(0);
     let Some(from) = bytes[..line].iter().position(|&byte| byte == b'#') else { return bytes };
-    assert_eq!(hear([&bytes[..]], play).end, End::Refused(Fault::Target));
+    assert_eq!(hear(&[&bytes[..]], play).end, End::Refused(Fault::Target));
     let fragment = bytes[from..line].iter().position(|&byte| byte == b' ').unwrap();
     bytes.drain(from..from + fragment);
     bytes

@@ -44,6 +44,8 @@ impl Lines {
 
 #[cfg(test)]
 mod tests {
+    use keepwatch_sim::cuts;
+
     use super::*;
 
     fn lines(parts: &[&[u8]], limit: usize) -> Result<Vec<Vec<u8>>, LineTooLong> {
@@ -61,14 +63,13 @@ mod tests {
     #[test]
     fn the_same_lines_however_they_are_cut() {
         let text = b"one\n\nthree\nfour";
-        let expected = Ok(vec![b"one".to_vec(), b"".to_vec(), b"three".to_vec()]);
-        assert_eq!(lines(&[text], 5), expected);
-        for at in 0..text.len() {
-            let (front, back) = text.split_at(at);
-            assert_eq!(lines(&[front, back], 5), expected, "cut at {at}");
-        }
-        let bytes: Vec<&[u8]> = text.chunks(1).collect();
-        assert_eq!(lines(&bytes, 5), expected);
+        let seen = cuts::every_and_behind(
+            text,
+            b"5\n",
+            |parts| lines(parts, 5),
+            |lines| lines.as_mut().unwrap().push(b"four5".to_vec()),
+        );
+        assert_eq!(seen, Ok(vec![b"one".to_vec(), b"".to_vec(), b"three".to_vec()]));
     }
 
     #[test]

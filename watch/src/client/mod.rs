@@ -125,6 +125,8 @@ mod machine;
 mod opening;
 mod parse;
 mod progress;
+#[cfg(test)]
+mod properties;
 mod request;
 mod routes;
 mod socket;

@@ -8,6 +8,7 @@ mod answers;
 mod commit_store;
 mod commits;
 mod cuts;
+mod edges;
 mod refusals;
 mod support;
 mod talk;

@@ -265,14 +265,14 @@ fn an_error_to_head_has_no_content() {
     for wire in
         ["HEAD / HTTP/1.1\r\nA : b\r\n", "HEAD / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nx"]
     {
-        let seen = transcript([wire.as_bytes()], &Arc::default());
+        let seen = transcript(&[wire.as_bytes()], &Arc::default());
         assert!(seen.fault.is_some() && seen.out.ends_with("\r\n\r\n"), "{}", seen.out);
     }
 }
 
 #[test]
 fn an_error_says_how_long_its_content_is() {
-    let seen = transcript([&b"\0"[..]], &Arc::default());
+    let seen = transcript(&[&b"\0"[..]], &Arc::default());
     let (head, content) = seen.out.split_once("\r\n\r\n").unwrap();
     assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", content.len())), "{}", seen.out);
     assert_eq!(content, "{\"error\":\"malformed request line\"}");

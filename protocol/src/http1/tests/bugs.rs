@@ -231,10 +231,10 @@ fn bug_extensions_without_an_end() {
     // CVE-2024-22019 (node): one that never ended; CVE-2023-39326 (Go): many, with a byte of content each.
     bad(&chunked(&format!("5;{}", "x".repeat(300))), Fault::ExtensionsTooLarge);
     let each = format!("1;{}\r\na\r\n", "x".repeat(250));
-    let seen = transcript([chunked(&each.repeat(100)).as_bytes()], &Arc::default());
+    let seen = transcript(&[chunked(&each.repeat(100)).as_bytes()], &Arc::default());
     assert_eq!(seen.fault, Some(Fault::ExtensionsTooLarge));
     let padded = chunked(&"00000000000000000000000000000001\r\na\r\n".repeat(2000));
-    assert_eq!(transcript([padded.as_bytes()], &Arc::default()).fault, Some(Fault::ChunkOverhead));
+    assert_eq!(transcript(&[padded.as_bytes()], &Arc::default()).fault, Some(Fault::ChunkOverhead));
 }
 
 #[test]

@@ -144,10 +144,10 @@ fn row_3_12_fields_that_frame_or_route_are_no_trailers() {
         "Upgrade",
     ] {
         let mut wire = chunked(&format!("0\r\n{name}: a\r\nX: 1\r\n\r\n")).into_bytes();
-        let seen = transcript([&wire[..]], &Arc::default());
+        let seen = transcript(&[&wire[..]], &Arc::default());
         assert_eq!(seen.events, ["POST /", "trailers [X: 1]", "end"], "{name}");
         wire.extend_from_slice(NEXT);
-        assert_eq!(transcript([&wire[..]], &Arc::default()).events.len(), 5, "{name} changes nothing");
+        assert_eq!(transcript(&[&wire[..]], &Arc::default()).events.len(), 5, "{name} changes nothing");
     }
 }
 
@@ -167,9 +167,13 @@ fn row_3_17_trailers_are_limited_and_strict() {
 /// The transcript of a body too long for every split: whole, and in pieces of a few lengths.
 fn long(wire: &str, limits: Limits) -> Transcript {
     let config = Arc::new(Config { limits, ..Config::default() });
-    let whole = transcript([wire.as_bytes()], &config);
+    let whole = transcript(&[wire.as_bytes()], &config);
     for length in [1, 7, 1000, 4096] {
-        assert_eq!(transcript(wire.as_bytes().chunks(length), &config), whole, "in pieces of {length}");
+        assert_eq!(
+            transcript(&cuts::by(wire.as_bytes(), &[length]), &config),
+            whole,
+            "in pieces of {length}"
+        );
     }
     whole
 }

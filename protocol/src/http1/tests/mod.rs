@@ -3,6 +3,7 @@
 mod answers;
 mod bugs;
 mod chunks;
+mod codecs;
 mod conversations;
 mod heads;
 mod lengths;
@@ -13,6 +14,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+use keepwatch_sim::cuts;
 
 use super::*;
 use crate::input::Input;
@@ -105,7 +108,7 @@ impl Peer {
 }
 
 /// The transcript of bytes that come in these parts.
-fn transcript<'a>(parts: impl IntoIterator<Item = &'a [u8]>, config: &Arc<Config>) -> Transcript {
+fn transcript(parts: &[&[u8]], config: &Arc<Config>) -> Transcript {
     let mut peer = Peer::new(config);
     for part in parts {
         if peer.transcript.fault.is_none() {
@@ -119,29 +122,26 @@ fn transcript<'a>(parts: impl IntoIterator<Item = &'a [u8]>, config: &Arc<Config
     peer.transcript
 }
 
-/// The transcript of these bytes: the same whole, at every split in two, and byte by byte.
+/// The transcript of these bytes: the same under every cut.
 fn split_with(wire: &[u8], config: &Config) -> Transcript {
     let config = Arc::new(config.clone());
-    let whole = transcript([wire], &config);
-    for at in 1..wire.len() {
-        let (first, second) = wire.split_at(at);
-        assert_eq!(transcript([first, second], &config), whole, "split at {at} of {}", wire.escape_ascii());
-    }
-    assert_eq!(transcript(wire.chunks(1), &config), whole, "byte by byte: {}", wire.escape_ascii());
-    whole
+    cuts::every(wire, |parts| transcript(parts, &config))
 }
 
 /// The events of a request that is good, with nothing behind it and with another request behind it.
 fn good(wire: &(impl AsRef<[u8]> + ?Sized)) -> Vec<String> {
-    let wire = wire.as_ref();
-    let alone = split_with(wire, &Config::default());
+    let (wire, config) = (wire.as_ref(), Arc::default());
+    let alone = cuts::every_and_behind(
+        wire,
+        NEXT,
+        |parts| transcript(parts, &config),
+        |seen| {
+            seen.events.extend(["GET /next".to_string(), "end".to_string()]);
+            seen.out.push_str(OK);
+        },
+    );
     assert_eq!((alone.fault, &alone.rest[..]), (None, &b""[..]), "{}", wire.escape_ascii());
     assert_eq!(alone.events.last().map(String::as_str), Some("end"), "{}", wire.escape_ascii());
-    let followed = split_with(&[wire, NEXT].concat(), &Config::default());
-    let mut expected = alone.clone();
-    expected.events.extend(["GET /next".to_string(), "end".to_string()]);
-    expected.out.push_str(OK);
-    assert_eq!(followed, expected, "{}", wire.escape_ascii());
     alone.events
 }
 
@@ -152,11 +152,11 @@ fn bad(wire: &(impl AsRef<[u8]> + ?Sized), fault: Fault) {
 
 fn bad_with(wire: &(impl AsRef<[u8]> + ?Sized), fault: Fault, config: &Config) {
     let wire = wire.as_ref();
-    let alone = split_with(wire, config);
-    assert_eq!(alone.fault, Some(fault), "{}", wire.escape_ascii());
-    assert!(alone.out.contains(&format!("HTTP/1.1 {} ", fault.status().code())), "{}", alone.out);
-    assert!(alone.out.contains("\r\nConnection: close\r\n"), "{}", alone.out);
-    assert_eq!(split_with(&[wire, NEXT].concat(), config), alone, "{}", wire.escape_ascii());
+    let config = Arc::new(config.clone());
+    let seen = cuts::every_and_behind(wire, NEXT, |parts| transcript(parts, &config), |_| {});
+    assert_eq!(seen.fault, Some(fault), "{}", wire.escape_ascii());
+    assert!(seen.out.contains(&format!("HTTP/1.1 {} ", fault.status().code())), "{}", seen.out);
+    assert!(seen.out.contains("\r\nConnection: close\r\n"), "{}", seen.out);
 }
 
 /// The head of a request.

@@ -192,3 +192,22 @@ fn row_4_1_a_client_that_waits_for_100_does_not_wait_for_ever() {
     clocked.receive(&get("Expect: 100-continue\r\nContent-Length: 5\r\n"));
     clocked.expires(seconds(20), Timer::Body, FINISH, "408");
 }
+
+#[test]
+fn without_a_least_rate_a_body_may_come_as_slowly_as_it_never_stops() {
+    let (mut config, mut now) = (Config::default(), Now::default());
+    config.timeouts.body_rate = 0;
+    let idle = config.timeouts.body_idle;
+    let mut connection = ServerConnection::new(Arc::new(config), now);
+    let mut head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".to_vec();
+    let event = connection.recv(&mut Input::new(&mut head), &mut Vec::new(), now);
+    assert!(matches!(event, Ok(Event::Request(..))));
+    for _ in 0..999 {
+        now = now.later(idle.saturating_sub(seconds(1)));
+        assert_eq!(connection.on_deadline(&mut Vec::new(), now), None);
+        let mut byte = *b"x";
+        let event = connection.recv(&mut Input::new(&mut byte), &mut Vec::new(), now);
+        assert!(matches!(event, Ok(Event::Data(data)) if data == b"x"));
+        assert_eq!(connection.deadline(), Some(now.instant + idle));
+    }
+}

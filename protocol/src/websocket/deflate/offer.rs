@@ -65,8 +65,8 @@ impl Terms {
             bits => Bits::Some(bits),
         };
         let server = match terms.receive_window_bits {
-            15 => Bits::None,
-            bits => Bits::Some(bits),
+            15 => None,
+            bits => Some(bits),
         };
         let asked = Asked {
             server_no_context_takeover: !terms.receive_takeover,
@@ -101,10 +101,9 @@ impl Terms {
             return Err(RefusedExtension::Beyond);
         }
         let server = match answer.server_max_window_bits {
-            Bits::None => 15,
-            Bits::Bare => return Err(RefusedExtension::Malformed),
+            None => 15,
             // Only an upper bound of what will be received: a window of 8 is one of 9 that is not used up.
-            Bits::Some(bits) => bits.max(*WINDOW_BITS.start()),
+            Some(bits) => bits.max(*WINDOW_BITS.start()),
         };
         let client = match answer.client_max_window_bits {
             Bits::None => terms.send_window_bits,
@@ -124,9 +123,8 @@ impl Terms {
 
     fn accept_offer(self, offer: &Asked) -> Option<(Parameters, String)> {
         let server = match offer.server_max_window_bits {
-            Bits::None => self.send_window_bits,
-            Bits::Bare => return None,
-            Bits::Some(bits) => bits.min(self.send_window_bits),
+            None => self.send_window_bits,
+            Some(bits) => bits.min(self.send_window_bits),
         };
         // A client that does not name this parameter cannot be told to limit its window.
         let client = match offer.client_max_window_bits {
@@ -138,8 +136,8 @@ impl Terms {
             server_no_context_takeover: offer.server_no_context_takeover || !self.send_takeover,
             client_no_context_takeover: offer.client_no_context_takeover || !self.receive_takeover,
             server_max_window_bits: match (server, offer.server_max_window_bits) {
-                (15, Bits::None) => Bits::None,
-                _ => Bits::Some(server),
+                (15, None) => None,
+                _ => Some(server),
             },
             client_max_window_bits: match (client, offer.client_max_window_bits) {
                 (_, Bits::None) | (15, Bits::Bare) => Bits::None,
@@ -263,11 +261,11 @@ impl core::error::Error for RefusedExtension {}
 struct Asked {
     server_no_context_takeover: bool,
     client_no_context_takeover: bool,
-    server_max_window_bits: Bits,
+    server_max_window_bits: Option<u8>,
     client_max_window_bits: Bits,
 }
 
-/// A window parameter.
+/// The parameter of the client's window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Bits {
     /// It is not there.
@@ -294,8 +292,16 @@ impl Asked {
             match name {
                 "server_no_context_takeover" => flag(&mut asked.server_no_context_takeover, value)?,
                 "client_no_context_takeover" => flag(&mut asked.client_no_context_takeover, value)?,
-                "server_max_window_bits" => window(&mut asked.server_max_window_bits, Some(value?))?,
-                "client_max_window_bits" => window(&mut asked.client_max_window_bits, value)?,
+                "server_max_window_bits" if asked.server_max_window_bits.is_none() => {
+                    asked.server_max_window_bits = Some(number(value?)?);
+                }
+                "client_max_window_bits" if asked.client_max_window_bits == Bits::None => {
+                    asked.client_max_window_bits = match value {
+                        None => Bits::Bare,
+                        Some(value) => Bits::Some(number(value)?),
+                    };
+                }
+                // Another one, or one for the second time.
                 _ => return None,
             }
         }
@@ -313,7 +319,7 @@ impl Asked {
             }
         }
         for (bits, name) in [
-            (self.server_max_window_bits, "; server_max_window_bits"),
+            (self.server_max_window_bits.map_or(Bits::None, Bits::Some), "; server_max_window_bits"),
             (self.client_max_window_bits, "; client_max_window_bits"),
         ] {
             // Writing into a string does not fail.
@@ -334,19 +340,7 @@ fn flag(to: &mut bool, value: Option<&str>) -> Option<()> {
     in_order.then_some(())
 }
 
-/// `None` if the value is none of 8 to 15, or the parameter is there twice.
-fn window(to: &mut Bits, value: Option<&str>) -> Option<()> {
-    if *to != Bits::None {
-        return None;
-    }
-    *to = match value {
-        None => Bits::Bare,
-        Some(value) => Bits::Some(number(value)?),
-    };
-    Some(())
-}
-
-/// A window's size: a token, or one in quotes (RFC 6455 section 9.1), without leading zeros.
+/// A window's size, 8 to 15: a token, or one in quotes (RFC 6455 section 9.1), without leading zeros.
 fn number(value: &str) -> Option<u8> {
     let token = match value.strip_prefix('"') {
         Some(quoted) => quoted.strip_suffix('"')?,

@@ -1,7 +1,11 @@
 //! Both machines, and against each other.
 
+mod properties;
+
 use alloc::sync::Arc;
 use core::time::Duration;
+
+use keepwatch_sim::cuts;
 
 use super::*;
 use crate::http1::{self, ClientConfig, Event, ServerConnection};
@@ -82,7 +86,7 @@ fn a_server_s_own_fields_go_with_the_101_unless_they_are_the_handshake_s() {
 }
 
 /// What a client's handshake came to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Came {
     Waits,
     Opened { protocol: Option<String>, rest: Vec<u8> },
@@ -141,15 +145,17 @@ fn client(parts: &[&[u8]], ended: bool) -> Came {
     came
 }
 
-/// The same for every cut in two, and byte by byte.
-fn client_under_every_split(bytes: &[u8], ended: bool) -> Came {
-    let whole = client(&[bytes], ended);
-    for cut in 1..bytes.len() {
-        assert_eq!(client(&[&bytes[..cut], &bytes[cut..]], ended), whole, "cut at {cut}");
-    }
-    let single: Vec<&[u8]> = bytes.chunks(1).collect();
-    assert_eq!(client(&single, ended), whole, "byte by byte");
-    whole
+/// The same under every cut; and what is behind an answer that opens is the WebSocket's.
+fn client_under_every_cut(bytes: &[u8], ended: bool) -> Came {
+    cuts::every(bytes, |parts| {
+        let came = client(parts, ended);
+        if let Came::Opened { protocol, mut rest } = came.clone() {
+            rest.extend_from_slice(b"\x81\0");
+            let behind = client(&[parts, &[b"\x81\0"]].concat(), ended);
+            assert_eq!(behind, Came::Opened { protocol, rest });
+        }
+        came
+    })
 }
 
 #[test]
@@ -188,7 +194,7 @@ fn row_handshake_client_bytes_after_the_head_belong_to_the_websocket() {
         "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n{SWITCHED}Sec-WebSocket-Protocol: mqtt\r\n\r\n\u{1}hi"
     );
     let opened = Came::Opened { protocol: Some("mqtt".to_owned()), rest: b"\x01hi".to_vec() };
-    assert_eq!(client_under_every_split(answer.as_bytes(), false), opened);
+    assert_eq!(client_under_every_cut(answer.as_bytes(), false), opened);
 }
 
 #[test]
@@ -204,13 +210,13 @@ fn row_handshake_client_a_non_101_answer_is_handed_over_with_its_body() {
         ),
         ("HTTP/1.0 401 Unauthorized\r\n\r\nwho?", 401, "who?"),
     ] {
-        assert_eq!(client_under_every_split(answer.as_bytes(), true), refused(status, body));
+        assert_eq!(client_under_every_cut(answer.as_bytes(), true), refused(status, body));
     }
 }
 
 #[test]
 fn a_101_that_opens_nothing_is_an_error() {
-    let failed = |answer: &str| match client_under_every_split(answer.as_bytes(), false) {
+    let failed = |answer: &str| match client_under_every_cut(answer.as_bytes(), false) {
         Came::Failed(error) => error,
         came => panic!("{answer} came to {came:?}"),
     };
@@ -278,7 +284,7 @@ fn client_and_server_understand_each_other() {
     let terms = Terms { protocols: &["mqtt", "chat"], ..Terms::default() };
     let (out, _) = answered(&format!("{more}\r\n"), &terms);
     let opened = Came::Opened { protocol: Some("chat".to_owned()), rest: Vec::new() };
-    assert_eq!(client_under_every_split(out.as_bytes(), false), opened);
+    assert_eq!(client_under_every_cut(out.as_bytes(), false), opened);
 }
 
 #[cfg(feature = "deflate")]

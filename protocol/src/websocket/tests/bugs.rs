@@ -67,7 +67,7 @@ fn bug_a_length_in_several_reads() {
             let bytes = frame(role, FIN, Opcode::Binary, &vec![1; len]);
             for cut in 2..bytes.len() - len {
                 let (front, back) = bytes.split_at(cut);
-                let seen = play(|| connection(role, Config::default()), [front, back]);
+                let seen = play(|| connection(role, Config::default()), &[front, back]);
                 assert_eq!(seen.items, [Item::Binary(vec![1; len])], "{len} cut at {cut}");
             }
         }
@@ -79,7 +79,7 @@ fn bug_the_key_is_not_turned_where_a_read_ends() {
     let payload: Vec<u8> = (0..=255).collect();
     let bytes = frame(Role::Server, FIN, Opcode::Binary, &payload);
     for size in 1..20 {
-        let seen = play(|| connection(Role::Server, Config::default()), bytes.chunks(size));
+        let seen = play(|| connection(Role::Server, Config::default()), &cuts::by(&bytes, &[size]));
         assert_eq!(seen.items, [Item::Binary(payload.clone())], "in pieces of {size}");
     }
 }
@@ -153,7 +153,7 @@ fn bug_the_kind_of_a_message_outlives_it() {
 fn bug_code_points_across_the_blocks_of_a_validator() {
     for before in 0..200 {
         let message = "a".repeat(before) + "😀é" + &"b".repeat(70);
-        let seen = play(|| connection(Role::Client, Config::default()), [&text(Role::Client, &message)[..]]);
+        let seen = play(|| connection(Role::Client, Config::default()), &[&text(Role::Client, &message)[..]]);
         assert_eq!(seen.items, [Item::Text(message)]);
     }
 }

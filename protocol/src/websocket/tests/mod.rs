@@ -5,12 +5,15 @@ mod closing;
 #[cfg(feature = "deflate")]
 mod deflated;
 mod negotiation;
+mod properties;
 mod receiving;
 mod sending;
 mod talking;
 mod timing;
 
 use std::sync::Arc;
+
+use keepwatch_sim::cuts;
 
 use super::{
     Close, CloseCode, Config, Connection, Event, FrameHead, MessageKind, Opcode, RecvError, Role, mask,
@@ -55,7 +58,7 @@ enum Item {
 }
 
 /// All that a conversation showed.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Transcript {
     items: Vec<Item>,
     /// What came of a message that is not finished; not kept where an error ended it, as then it depends on the cuts.
@@ -130,26 +133,17 @@ fn note(seen: &mut Transcript, event: Event<'_>) {
     seen.items.push(item);
 }
 
-fn play<'a>(start: impl Fn() -> Connection, pieces: impl IntoIterator<Item = &'a [u8]>) -> Transcript {
+fn play(start: impl Fn() -> Connection, parts: &[&[u8]]) -> Transcript {
     let mut caller = Caller::new(start());
-    for piece in pieces {
+    for piece in parts {
         caller.offer(piece, false, Now::default());
     }
     caller.seen
 }
 
-/// What whole frames lead to: in one piece, at every cut in two, byte by byte, and with the beginning of a further frame
-/// behind them.
+/// What whole frames lead to: the same under every cut, and with the beginning of a further frame behind them.
 fn received_by(start: impl Fn() -> Connection, bytes: &[u8]) -> Transcript {
-    let whole = play(&start, [bytes]);
-    for cut in 0..=bytes.len() {
-        let (front, back) = bytes.split_at(cut);
-        assert_eq!(play(&start, [front, back]), whole, "cut at {cut}");
-    }
-    assert_eq!(play(&start, bytes.chunks(1)), whole, "byte by byte");
-    assert_eq!(play(&start, [bytes, b"\x82"]), whole, "with a byte behind");
-    assert_eq!(play(&start, [&[bytes, b"\x82"].concat()[..]]), whole, "with a byte glued behind");
-    whole
+    cuts::every_and_behind(bytes, b"\x82", |parts| play(&start, parts), |_| {})
 }
 
 fn received(role: Role, bytes: &[u8]) -> Transcript {
@@ -173,7 +167,7 @@ fn refused_by(start: impl Fn() -> Connection, role: Role, bytes: &[u8]) -> RecvE
 /// What the peer of a machine in this role makes of what the machine said.
 fn heard_by_peer(role: Role, said: &[u8]) -> Vec<Item> {
     let seen =
-        play(|| connection(other(role), Config { message_bytes: u64::MAX, ..Config::default() }), [said]);
+        play(|| connection(other(role), Config { message_bytes: u64::MAX, ..Config::default() }), &[said]);
     assert_eq!(seen.error, None, "what is sent is well-formed");
     assert_eq!(seen.unfinished, None);
     seen.items
@@ -183,5 +177,12 @@ fn other(role: Role) -> Role {
     match role {
         Role::Server => Role::Client,
         Role::Client => Role::Server,
+    }
+}
+
+/// Carries what one said to the other, in parts of these sizes.
+fn carry(from: &mut Caller, to: &mut Caller, sizes: &[usize]) {
+    for part in cuts::by(&from.said(), sizes) {
+        to.offer(part, false, Now::default());
     }
 }

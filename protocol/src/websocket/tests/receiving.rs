@@ -37,7 +37,7 @@ fn golden_256_bytes_and_64_kib() {
     assert_eq!(received(Role::Client, &medium).items, [Item::Binary(vec![7; 256])]);
     let large = [b"\x82\x7f\0\0\0\0\0\x01\0\0", &vec![9; 65536][..]].concat();
     for size in [1, 1460, 65536, usize::MAX] {
-        let seen = play(|| connection(Role::Client, Config::default()), large.chunks(size));
+        let seen = play(|| connection(Role::Client, Config::default()), &cuts::by(&large, &[size]));
         assert_eq!(seen.items, [Item::Binary(vec![9; 65536])]);
     }
 }
@@ -64,7 +64,7 @@ fn row_ping_flood_owes_the_newest_pong_only() {
     for role in BOTH {
         let flood: Vec<u8> =
             (0u32..10_000).flat_map(|n| frame(role, FIN, Opcode::Ping, &n.to_be_bytes())).collect();
-        let seen = play(|| connection(role, Config::default()), [&flood[..]]);
+        let seen = play(|| connection(role, Config::default()), &[&flood[..]]);
         assert_eq!(seen.items.len(), 10_000);
         let pongs = heard_by_peer(role, &seen.out);
         assert_eq!(pongs.len(), 17);
@@ -85,12 +85,12 @@ fn row_ping_flood_is_none_when_few_pings_come_at_a_time() {
 fn row_ping_flood_is_answered_before_a_close_that_follows_it() {
     let mut bytes: Vec<u8> = (0u8..20).flat_map(|n| frame(Role::Server, FIN, Opcode::Ping, &[n])).collect();
     bytes.extend(close_frame(Role::Server, 1000, b""));
-    let seen = play(|| connection(Role::Server, Config::default()), [&bytes[..]]);
+    let seen = play(|| connection(Role::Server, Config::default()), &[&bytes[..]]);
     assert_eq!(seen.out[15 * 3..], *b"\x8a\x01\x0f\x8a\x01\x13\x88\x02\x03\xe8");
     // The same in front of something malformed.
     let close = bytes.len() - 8;
     bytes[close] = 0xff;
-    let seen = play(|| connection(Role::Server, Config::default()), [&bytes[..]]);
+    let seen = play(|| connection(Role::Server, Config::default()), &[&bytes[..]]);
     assert!(seen.error.is_some() && seen.out[15 * 3..].starts_with(b"\x8a\x01\x0f\x8a\x01\x13\x88"));
 }
 
@@ -144,7 +144,7 @@ fn row_fragments_many_tiny_ones_are_welcome() {
         bytes.extend(frame(Role::Server, MORE, Opcode::Continuation, b"x"));
     }
     bytes.extend(frame(Role::Server, FIN, Opcode::Continuation, b"x"));
-    let seen = play(|| connection(Role::Server, Config::default()), bytes.chunks(1000));
+    let seen = play(|| connection(Role::Server, Config::default()), &cuts::by(&bytes, &[1000]));
     assert_eq!(seen.items, [Item::Binary(vec![b'x'; 10_000])]);
 }
 
@@ -303,7 +303,7 @@ fn row_text_is_refused_at_the_first_impossible_byte_of_a_frame_that_still_arrive
     for role in BOTH {
         let bytes = frame(role, FIN, Opcode::Text, &payload);
         let impossible = bytes.len() - b"\x90\x80\x80edited".len();
-        let possible = play(|| connection(role, Config::default()), [&bytes[..impossible]]);
+        let possible = play(|| connection(role, Config::default()), &[&bytes[..impossible]]);
         assert_eq!(possible.error, None);
         assert_eq!(refused(role, &bytes[..=impossible]), RecvError::InvalidText);
     }

@@ -48,43 +48,30 @@ fn send(sender: &mut Caller, sent: &Sent) {
     connection.send_part(kind, rest, true, out).unwrap();
 }
 
-/// Carries what one said to the other, in pieces of the sizes given, over and over.
-fn carry(from: &mut Caller, to: &mut Caller, sizes: &mut impl Iterator<Item = usize>) {
-    let said = from.said();
-    let mut rest = &said[..];
-    while !rest.is_empty() {
-        let size = sizes.next().unwrap_or(1).min(rest.len());
-        let (piece, after) = rest.split_at(size);
-        to.offer(piece, false, Now::default());
-        rest = after;
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn every_message_arrives_as_it_was_sent(
         messages in messages(),
-        sizes in prop::collection::vec(prop_oneof![1usize..20, 1usize..5000], 1..20),
+        sizes in cuts::sizes(),
         closer: bool,
     ) {
         let mut server = Caller::new(connection(Role::Server, Config::default()));
         let mut client = Caller::new(connection(Role::Client, Config::default()));
-        let mut sizes = sizes.into_iter().cycle();
         for (index, sent) in messages.iter().enumerate() {
             send(if sent.from == Role::Server { &mut server } else { &mut client }, sent);
             // Let several wait now and then, so that frames are cut and glued.
             if index % 3 == 2 {
-                carry(&mut server, &mut client, &mut sizes);
-                carry(&mut client, &mut server, &mut sizes);
+                carry(&mut server, &mut client, &sizes);
+                carry(&mut client, &mut server, &sizes);
             }
         }
         let Caller { connection, seen, .. } = if closer { &mut server } else { &mut client };
         connection.close(CloseCode::NORMAL, "done", &mut seen.out, Now::default()).unwrap();
         for _ in 0..3 {
-            carry(&mut server, &mut client, &mut sizes);
-            carry(&mut client, &mut server, &mut sizes);
+            carry(&mut server, &mut client, &sizes);
+            carry(&mut client, &mut server, &sizes);
         }
 
         for (receiver, sender) in [(&server, Role::Client), (&client, Role::Server)] {
@@ -102,7 +89,7 @@ proptest! {
     fn any_bytes_lead_to_the_same_whatever_the_pieces(
         bytes in prop::collection::vec(any::<u8>(), 0..60),
         frames in prop::collection::vec((any::<bool>(), 0u8..16, prop::collection::vec(any::<u8>(), 0..8)), 0..6),
-        size in 1usize..20,
+        sizes in cuts::sizes(),
         client: bool,
     ) {
         let role = if client { Role::Client } else { Role::Server };
@@ -114,7 +101,7 @@ proptest! {
         }
         stream.extend(bytes);
         let start = || connection(role, Config { message_bytes: 100, empty_fragments: 2, ..Config::default() });
-        let whole = play(start, [&stream[..]]);
-        prop_assert_eq!(play(start, stream.chunks(size)), whole);
+        let whole = play(start, &[&stream[..]]);
+        prop_assert_eq!(play(start, &cuts::by(&stream, &sizes)), whole);
     }
 }

@@ -16,6 +16,8 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use keepwatch_sim::cuts;
+
 use super::*;
 use crate::http1::{BodyLength, Disposition, Fault, SendError, StatusCode, Version};
 use crate::input::Input;
@@ -127,12 +129,23 @@ impl<'a> Setting<'a> {
         Self { request: *request, config: ClientConfig::default(), ends: false, follows: false }
     }
 
-    /// The transcript of these bytes: the same whole, at every split in two, and byte by byte; and if the connection ends,
-    /// whether that is seen with the last of them or later.
+    /// The transcript of these bytes: the same under every cut.
     fn split(&self, wire: &[u8]) -> Transcript {
         let config = Arc::new(self.config.clone());
-        let run = |parts: &[&[u8]], seen_late: bool| {
-            let mut peer = Peer::new(&self.request, &config);
+        cuts::every(wire, |parts| self.transcript(parts, &config))
+    }
+
+    /// The same, also with a response behind, which changes nothing.
+    fn split_and_behind(&self, wire: &[u8]) -> Transcript {
+        let config = Arc::new(self.config.clone());
+        cuts::every_and_behind(wire, NEXT, |parts| self.transcript(parts, &config), |_| {})
+    }
+
+    /// The transcript of bytes that come in these parts; if the connection ends, whether that is seen with the last of them or
+    /// later.
+    fn transcript(&self, parts: &[&[u8]], config: &Arc<ClientConfig>) -> Transcript {
+        let run = |seen_late: bool| {
+            let mut peer = Peer::new(&self.request, config);
             peer.follows = self.follows;
             for (at, part) in parts.iter().enumerate() {
                 peer.receive(part, self.ends && !seen_late && at + 1 == parts.len());
@@ -142,16 +155,11 @@ impl<'a> Setting<'a> {
             }
             peer.transcript()
         };
-        let whole = run(&[wire], false);
-        for seen_late in [false, true] {
-            for at in 0..=wire.len() {
-                let (first, second) = wire.split_at(at);
-                assert_eq!(run(&[first, second], seen_late), whole, "split at {at}: {}", wire.escape_ascii());
-            }
-            let bytes: Vec<_> = wire.chunks(1).chain(wire.is_empty().then_some(wire)).collect();
-            assert_eq!(run(&bytes, seen_late), whole, "byte by byte: {}", wire.escape_ascii());
+        let seen = run(false);
+        if self.ends {
+            assert_eq!(run(true), seen, "the end is seen late: {}", parts.concat().escape_ascii());
         }
-        whole
+        seen
     }
 }
 
@@ -207,14 +215,13 @@ fn bad(wire: &(impl AsRef<[u8]> + ?Sized), fault: Fault) {
 }
 
 fn bad_with(setting: &Setting<'_>, wire: &[u8], failure: Failure) {
-    let alone = setting.split(wire);
+    let seen = setting.split_and_behind(wire);
     assert_eq!(
-        (alone.failure, alone.reuse),
+        (seen.failure, seen.reuse),
         (Some(failure), Err(NotReusable::Failed)),
         "{}",
         wire.escape_ascii()
     );
-    assert_eq!(setting.split(&[wire, NEXT].concat()), alone, "{}", wire.escape_ascii());
 }
 
 /// The connection ends behind the bytes, and too soon.

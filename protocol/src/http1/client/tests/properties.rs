@@ -39,16 +39,6 @@ fn parts(length: BodyLength, unknown: &[Vec<u8>]) -> Vec<Vec<u8>> {
     }
 }
 
-/// Cuts bytes into parts of these sizes, again and again.
-fn cut<'a>(bytes: &'a [u8], sizes: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
-    let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
-    core::iter::from_fn(move || {
-        let (part, after) = rest.split_at((*sizes.next()?).min(rest.len()));
-        rest = after;
-        (!part.is_empty()).then_some(part)
-    })
-}
-
 /// The pieces that responses are made of, good ones and bad ones.
 fn response() -> impl Strategy<Value = Vec<u8>> {
     let line = prop_oneof![
@@ -106,7 +96,7 @@ proptest! {
         unknown in vec(vec(any::<u8>(), 0..9), 0..4),
         trailers in vec(field(), 0..3),
         flags in any::<[bool; 4]>(),
-        sizes in vec(1_usize..40, 1..4),
+        sizes in cuts::sizes(),
     ) {
         prop_assume!(method != "TRACE" && method != "CONNECT");
         let [absolute, te, upgrade, close] = flags;
@@ -132,7 +122,7 @@ proptest! {
         let mut server = ServerConnection::new(Arc::new(Config::default()), Now::default());
         let (mut unread, mut out) = (Vec::new(), Vec::new());
         let (mut came, mut trailed, mut ended) = (Vec::new(), Vec::new(), false);
-        for part in cut(&wire, &sizes) {
+        for part in cuts::by(&wire, &sizes) {
             unread.extend_from_slice(part);
             let mut input = Input::new(&mut unread);
             loop {
@@ -178,7 +168,7 @@ proptest! {
         unknown in vec(vec(any::<u8>(), 0..9), 0..4),
         trailers in vec(field(), 0..3),
         hints in 0_usize..3,
-        sizes in vec(1_usize..40, 1..4),
+        sizes in cuts::sizes(),
     ) {
         let mut asked = format!("{method} / HTTP/{version}\r\nHost: x\r\nConnection: {says}\r\n\r\n").into_bytes();
         let mut server = ServerConnection::new(Arc::new(Config::default()), Now::default());
@@ -205,7 +195,7 @@ proptest! {
         client.send(&Request::new(method, "x", "/"), b"", &mut out, Now::default()).unwrap();
         let (mut unread, mut came, mut trailed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut interim, mut ended) = (0, None);
-        for part in cut(&wire, &sizes).chain([&b""[..]]) {
+        for part in cuts::by(&wire, &sizes).into_iter().chain([&b""[..]]) {
             unread.extend_from_slice(part);
             let last = part.is_empty() && close_delimited;
             let mut input = if last { Input::last(&mut unread) } else { Input::new(&mut unread) };

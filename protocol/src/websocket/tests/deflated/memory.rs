@@ -249,7 +249,7 @@ fn without_memory_what_is_received_is_refused_with_1013() {
     for role in BOTH {
         let start = || deflating_with(role, budget(0), Config::default());
         let bytes = [text(role, "plain"), deflated_text(role, HELLO)].concat();
-        let seen = play(start, [&bytes[..]]);
+        let seen = play(start, &[&bytes[..]]);
         assert_eq!((seen.items, seen.error), (vec![Item::Text("plain".into())], Some(RecvError::NoMemory)));
         let error = refused_by(start, role, &deflated_text(role, HELLO));
         assert_eq!((error, error.code()), (RecvError::NoMemory, CloseCode::TRY_AGAIN_LATER));

@@ -1,7 +1,9 @@
 //! Conversations with compression.
 
+mod budget;
 mod bugs;
 mod memory;
+mod properties;
 mod receiving;
 mod sending;
 mod talking;

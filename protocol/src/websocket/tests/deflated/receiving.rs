@@ -319,11 +319,11 @@ fn row_bomb_compressed_bytes_that_inflate_to_nothing_are_bounded() {
     for _ in 0..4 {
         bytes.extend(frame(Role::Client, MORE, Opcode::Continuation, &empty_blocks[..240]));
     }
-    assert_eq!(play(start, [&bytes[..]]).error, None, "1210 bytes");
+    assert_eq!(play(start, &[&bytes[..]]).error, None, "1210 bytes");
     // 2 * 100 + 1024 are allowed; told by the head that is beyond.
     bytes.extend(FrameHead::new(FIN, Opcode::Continuation, 15, None).as_ref());
-    assert_eq!(play(start, [&bytes[..]]).error, Some(RecvError::MessageTooLarge));
-    assert_eq!(play(start, bytes.chunks(1)).error, Some(RecvError::MessageTooLarge));
+    assert_eq!(play(start, &[&bytes[..]]).error, Some(RecvError::MessageTooLarge));
+    assert_eq!(play(start, &cuts::by(&bytes, &[1])).error, Some(RecvError::MessageTooLarge));
     let head = [&[0xc2][..], &FrameHead::new(FIN, Opcode::Binary, 1225, None).as_ref()[1..]].concat();
     assert_eq!(refused_by(start, Role::Client, &head), RecvError::MessageTooLarge);
 }

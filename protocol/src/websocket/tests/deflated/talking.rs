@@ -56,16 +56,6 @@ fn send(sender: &mut Caller, sent: &Sent) {
     connection.send_part(kind, rest, true, out).unwrap();
 }
 
-fn carry(from: &mut Caller, to: &mut Caller, sizes: &mut impl Iterator<Item = usize>) {
-    let said = from.said();
-    let mut rest = &said[..];
-    while !rest.is_empty() {
-        let (piece, after) = rest.split_at(sizes.next().unwrap_or(1).min(rest.len()));
-        to.offer(piece, false, Now::default());
-        rest = after;
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -75,7 +65,7 @@ proptest! {
         windows in prop::array::uniform2(9u8..=15),
         takeover: (bool, bool),
         (level, memory_level) in (1u8..=9, 1u8..=9),
-        sizes in prop::collection::vec(prop_oneof![1usize..20, 1usize..50_000], 1..20),
+        sizes in cuts::sizes(),
     ) {
         let terms = |[send_window_bits, receive_window_bits]: [u8; 2]| Terms {
             send_window_bits, receive_window_bits, send_takeover: takeover.0, receive_takeover: takeover.1,
@@ -95,17 +85,16 @@ proptest! {
         let mut server = Caller::new(connection(Role::Server, config(ours)).with_deflate(agreed));
         let mut client = Caller::new(connection(Role::Client, config(theirs)).with_deflate(accepted));
 
-        let mut sizes = sizes.into_iter().cycle();
         for (index, sent) in messages.iter().enumerate() {
             send(if sent.from == Role::Server { &mut server } else { &mut client }, sent);
             if index % 3 == 2 {
-                carry(&mut server, &mut client, &mut sizes);
-                carry(&mut client, &mut server, &mut sizes);
+                carry(&mut server, &mut client, &sizes);
+                carry(&mut client, &mut server, &sizes);
             }
         }
         for _ in 0..2 {
-            carry(&mut server, &mut client, &mut sizes);
-            carry(&mut client, &mut server, &mut sizes);
+            carry(&mut server, &mut client, &sizes);
+            carry(&mut client, &mut server, &sizes);
         }
         for (receiver, sender) in [(&server, Role::Client), (&client, Role::Server)] {
             prop_assert_eq!(receiver.seen.error, None);
@@ -130,7 +119,7 @@ proptest! {
             ],
             1..5,
         ),
-        size in 1usize..20,
+        sizes in cuts::sizes(),
         client: bool,
         takeover: bool,
         binary: bool,
@@ -140,8 +129,8 @@ proptest! {
         let stream: Vec<u8> = payloads.iter().flat_map(|payload| deflated(role, FIN, opcode, payload)).collect();
         let deflate = if takeover { eager() } else { without_takeover() };
         let start = || deflating_with(role, Compression::deflate(deflate), Config { message_bytes: 300, ..Config::default() });
-        let whole = play(start, [&stream[..]]);
-        prop_assert_eq!(play(start, stream.chunks(size)), whole);
+        let whole = play(start, &[&stream[..]]);
+        prop_assert_eq!(play(start, &cuts::by(&stream, &sizes)), whole);
     }
 
     #[test]
@@ -151,7 +140,7 @@ proptest! {
             0..8,
         ),
         hello in prop::collection::vec(1usize..8, 1..8),
-        size in 1usize..20,
+        sizes in cuts::sizes(),
         client: bool,
     ) {
         let role = if client { Role::Client } else { Role::Server };
@@ -174,8 +163,8 @@ proptest! {
         }
         let config = Config { message_bytes: 100, empty_fragments: 10, ..Config::default() };
         let start = || deflating_with(role, Compression::deflate(eager()), config.clone());
-        let whole = play(start, [&stream[..]]);
+        let whole = play(start, &[&stream[..]]);
         prop_assert_eq!(whole.items.iter().find(|item| matches!(item, Item::Text(_))), Some(&Item::Text("Hello".into())));
-        prop_assert_eq!(play(start, stream.chunks(size)), whole);
+        prop_assert_eq!(play(start, &cuts::by(&stream, &sizes)), whole);
     }
 }
