@@ -182,8 +182,8 @@ fn what_is_too_old_for_the_log_is_compacted() {
         put(&mut sim, &handle, key, "1");
         sim.advance(Duration::from_secs(wait)).unwrap();
     }
-    let client = sim.connect();
-    let mut since = |sim: &mut Sim<WatchServer>, revision: u64| {
+    let since = |sim: &mut Sim<WatchServer>, revision: u64| {
+        let client = sim.connect();
         client.send(get(&format!("/v1/watch?prefix=&since={revision}")));
         sim.run().unwrap();
         String::from_utf8(client.receive()).unwrap()
