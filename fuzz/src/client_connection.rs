@@ -357,6 +357,7 @@ impl<'a> Played<'a> {
                 assert!(self.awaits_response());
                 if let Some(sent) = self.sent.last_mut() {
                     sent.interim += 1;
+                    assert!(sent.interim <= self.config.interim_responses, "one too many");
                 }
                 true
             }

@@ -87,3 +87,17 @@ impl<T> Slots<T> {
         self.draining
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_is_set_after_a_long_time_without_any_lies_ahead() {
+        let (mut slots, id) = (Slots::new(), ConnectionId::new(0, 0));
+        slots.insert(id, ());
+        let now = Instant::START + Duration::from_secs(3600);
+        slots.set_deadline(id, Some(now + Duration::from_secs(1)), now);
+        assert!(slots.deadline().is_some_and(|at| at > now));
+    }
+}

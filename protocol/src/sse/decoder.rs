@@ -286,6 +286,7 @@ mod tests {
             "data: a\rdata: b\ndata: c\r\n\r\n\ndata: d\r\rdata: e\n\r",
             &[data("a\nb\nc"), data("d"), data("e")],
         );
+        check("data: a\r\ndata: b\r\n\r\n", &[data("a\nb")]);
     }
 
     #[test]
@@ -367,6 +368,7 @@ mod tests {
         fn what_is_encoded_is_decoded_however_it_is_cut(
             events in prop::collection::vec(
                 (prop::option::of(texts()), prop::option::of(texts()), prop::option::of(0u64..10_000)), 0..5),
+            end in prop::sample::select(&["\n", "\r", "\r\n"][..]),
             sizes in cuts::sizes(),
         ) {
             let (mut stream, mut expected) = (Vec::new(), Vec::new());
@@ -378,6 +380,8 @@ mod tests {
                     expected.push(owned(Event { data: lines.as_deref(), ..event }));
                 }
             }
+            // No line has one of its own.
+            let stream = String::from_utf8(stream).unwrap().replace('\n', end).into_bytes();
             prop_assert_eq!(decode_parts(&cuts::by(&stream, &sizes), usize::MAX), Ok(expected));
         }
 

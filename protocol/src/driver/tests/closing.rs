@@ -317,6 +317,20 @@ fn a_slot_is_used_again_under_another_name_and_the_old_one_means_nothing() {
 }
 
 #[test]
+fn the_next_connection_in_a_slot_does_not_inherit_the_time_of_the_one_before() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, polite());
+        let old = bench.connect();
+        bench.arrive(old, "x");
+        bench.end(old);
+        let new = bench.connect();
+        assert_eq!((old.slot(), new.slot()), (0, 0));
+        bench.pass_secs(10); // the old one would have lingered for 5
+        assert!(!bench.is_closed(new));
+    });
+}
+
+#[test]
 fn a_connection_is_not_released_before_it_is_to_be_closed() {
     let mut bench = Bench::new(super::bench::Way::Fills, polite());
     let id = bench.connect();

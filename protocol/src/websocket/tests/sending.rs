@@ -96,12 +96,19 @@ fn nothing_goes_between_the_parts_of_a_message_but_control_frames() {
 
 #[test]
 fn row_close_no_message_after_it_whoever_began() {
-    for role in BOTH {
-        let mut began = connection(role, Config::default());
+    for (role, inside) in BOTH.into_iter().flat_map(|role| [(role, false), (role, true)]) {
+        let sender = || {
+            let mut sender = connection(role, Config::default());
+            if inside {
+                sender.send_part(TEXT, b"x", false, &mut Vec::new()).unwrap();
+            }
+            sender
+        };
+        let mut began = sender();
         began.close(CloseCode::NORMAL, "", &mut Vec::new(), Now::default()).unwrap();
-        let mut asked = Caller::new(connection(role, Config::default()));
+        let mut asked = Caller::new(sender());
         asked.offer(&close_frame(role, 1000, b""), false, Now::default());
-        let mut failed = Caller::new(connection(role, Config::default()));
+        let mut failed = Caller::new(sender());
         failed.offer(b"\xff", false, Now::default());
         for mut sender in [began, asked.connection, failed.connection] {
             let mut out = Vec::new();

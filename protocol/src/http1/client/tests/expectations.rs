@@ -111,6 +111,8 @@ fn row_4_12_interim_responses_are_told_and_counted() {
     let wire = interim.repeat(32) + "HTTP/1.1 199\r\n\r\nHTTP/1.1 204 \r\n\r\n";
     let mut setting = Setting::new(&GET);
     bad_with(&setting, wire.as_bytes(), Failure::TooManyInterim);
+    let wire_of_100s = "HTTP/1.1 100 Continue\r\n\r\n".repeat(33);
+    bad_with(&setting, wire_of_100s.as_bytes(), Failure::TooManyInterim);
     setting.config.interim_responses = 33;
     let mut events = good_with(&setting, wire.as_bytes());
     assert_eq!(events.split_off(32), ["(199)", "204", "end"]);
