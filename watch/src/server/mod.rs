@@ -124,6 +124,13 @@ impl<S: Store> WatchServer<S> {
         }
     }
 
+    /// When it does something about this connection at the latest, by itself; `None` if it does not, or there is none.
+    pub fn deadline_of(&self, id: ConnectionId) -> Option<Instant> {
+        let connection = self.connections.get(id.slot())?.as_ref();
+        connection.filter(|connection| connection.id == id)?;
+        self.core.timers.deadline_of(id.slot())
+    }
+
     fn connection(&mut self, id: ConnectionId) -> Option<(&mut Connection, &mut Core<S>)> {
         let connection =
             self.connections.get_mut(id.slot())?.as_mut().filter(|connection| connection.id == id)?;
