@@ -69,5 +69,7 @@ fn the_command_plays_one_seed_or_many() {
     assert!(passed && text.contains("the calm begins"), "{text}");
     let (passed, text) = play(&["--from", "5", "--count", "3"]);
     assert!(passed && text.contains("3 seeds from 5 (0 of them twice)"), "{text}");
+    let (passed, text) = play(&["--from", "5", "--count", "1", "--table"]);
+    assert!(passed && text.contains("| fault | times |\n| --- | --- |\n| split | "), "{text}");
     assert!(!play(&["5", "--without", "nothing-like-it"]).0);
 }

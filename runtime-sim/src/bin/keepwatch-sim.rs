@@ -1,6 +1,6 @@
 //! Plays seeds: one as a conversation, or many in parallel.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,14 +194,13 @@ impl Many {
     /// How often everything happened: in columns, or as tables in Markdown.
     #[expect(clippy::print_stdout, reason = "a command")]
     fn print(&self, total: &Total) {
-        let title = |what: &str, times: &str| match self.table {
-            true => println!("| {what} | {times} |\n| --- | --- |"),
-            false => println!("{what:<50}{times}"),
+        let title = |what: &str, times: &str| {
+            self.row(what, &times);
+            if self.table {
+                println!("| --- | --- |");
+            }
         };
-        let row = |what: &str, times: &dyn std::fmt::Display| match self.table {
-            true => println!("| {what} | {times} |"),
-            false => println!("{what:<50}{times}"),
-        };
+        let row = |what: &str, times: &dyn Display| self.row(what, times);
         title("worlds", "how many");
         row("seeds", &total.seeds);
         row("seeds that were played twice", &total.twice);
@@ -224,6 +223,15 @@ impl Many {
             row(cut, &format_args!("{count} of {of}"));
         }
         println!();
+    }
+
+    #[expect(clippy::print_stdout, reason = "a command")]
+    fn row(&self, what: &str, times: &dyn Display) {
+        if self.table {
+            println!("| {what} | {times} |");
+        } else {
+            println!("{what:<50}{times}");
+        }
     }
 }
 

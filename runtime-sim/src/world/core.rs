@@ -390,7 +390,7 @@ impl Core {
                 Happening::Down(link, bytes) => {
                     let it = &mut self.links[link];
                     if !it.deaf {
-                        self.hash.write(&bytes);
+                        self.hash.write_many(&bytes);
                         if it.finished {
                             self.marks.hit("half-close: answered behind the client's end");
                         }

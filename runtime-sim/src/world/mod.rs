@@ -5,12 +5,23 @@
 //! committed, which is tapped between the server and its store.
 //!
 //! ```text
-//!   writers, watchers,          Core: one queue by (time, sequence)              one or two machines
-//!   hostile clients, the   ───►   connections with delays, stalls, resets,  ───►   Sim: Driver, WatchServer
-//!   process's handle       ◄───   slow and dead readers                     ◄───     │ store, tapped
-//!        │ what they saw                                                             ▼
-//!        └──────────────────────────────► check ◄───────────────────────────── Model: what was committed
+//!   writers, watchers, keepers,    Core: one queue by (time, sequence)           one or two machines
+//!   visitors, hostile clients, ───►  connections with delays, stalls, cuts,  ───►   Sim: Driver, WatchServer ◄── others, in
+//!   the process's handle       ◄───  slow and dead readers                   ◄───     │ store, tapped            mid-turn
+//!        │ what they saw                                                              ▼
+//!        └────────────────────────────────► check ◄──────────────────────────── Model: what was committed
 //! ```
+//!
+//! | who | where |
+//! | --- | --- |
+//! | watchers of every transport, as clients of others' making would be | `watcher`, with `peer` to read and inflate |
+//! | the product's own watching client | `keeper` |
+//! | writers, with conditions and without | `writer` |
+//! | a visitor, who asks for every route in every way | `visitor` |
+//! | a breaker, whose connections are cut at one byte after the other | `breaker` |
+//! | those that mean no good, and a reader of `/hello` | `hostile` |
+//! | the process, through its handle | `process` |
+//! | other threads, in the middle of a turn | `others` |
 //!
 //! | phase | what happens |
 //! | --- | --- |
@@ -18,8 +29,8 @@
 //! | calm | nothing goes wrong any more: everyone sees everything, and then a last few changes within moments |
 //! | end | everyone leaves but those who are to be thrown out, and nothing may be left: no connection, no watcher, no timer |
 //!
-//! What is held at every step: the server does not spin, no deadline stays in the past, nothing is written behind an end, the
-//! server's memory is within its limits. What is held of every answer: that it is well-formed, belongs to its request, is not
+//! What is held at every step: the server does not spin, whoever waits for a peer has a deadline and it is met, nothing is
+//! written behind an end, the server's memory is within its limits (`invariants`). What is held of every answer: that it is well-formed, belongs to its request, is not
 //! older than what anyone was told before it was asked for, and, on a watch, is the next change or a true word that some are
 //! gone. The rest is in the actors.
 //!

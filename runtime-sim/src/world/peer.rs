@@ -331,7 +331,9 @@ impl Reader {
     }
 
     fn take(&mut self, count: usize) -> Vec<u8> {
-        self.bytes.drain(..count).collect()
+        let taken = self.bytes.make_contiguous()[..count].to_vec();
+        self.bytes.drain(..count);
+        taken
     }
 
     /// How many bytes there are up to the end of these.
@@ -455,6 +457,32 @@ mod tests {
         let pieces = read(&mut reader, switched).unwrap();
         assert_eq!(pieces[1], Piece::Frame(Frame { opcode: 1, payload: b"hi".to_vec(), inflated: false }));
         assert!(read(&mut reader, b"\x81\x00").is_err());
+    }
+
+    #[test]
+    fn a_pong_may_follow_a_close() {
+        let mut reader = Reader::new();
+        reader.ask(Asked::default());
+        let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x88\x00\x8a\x01x";
+        assert_eq!(read(&mut reader, switched).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_an_error() {
+        let chunked: &[u8] = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let compressed: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\xc1\x00";
+        let continued: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let old = Asked { old: true, ..Asked::default() };
+        for (asked, bytes) in [(old, chunked), (Asked::default(), compressed), (Asked::default(), continued)]
+        {
+            let mut reader = Reader::new();
+            reader.ask(asked);
+            assert!(read(&mut reader, bytes).is_err(), "{}", bytes.escape_ascii());
+        }
+        let mut reader = Reader::new();
+        reader.ask(Asked { expects: true, ..Asked::default() });
+        assert_eq!(read(&mut reader, continued).unwrap(), [Piece::Continue]);
+        assert!(read(&mut reader, continued).is_err(), "once");
     }
 
     #[test]
