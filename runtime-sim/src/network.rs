@@ -96,11 +96,14 @@ pub(crate) struct Network {
     slots: Vec<Option<usize>>,
     /// Bytes moved and connections ended: while this grows, there is progress.
     pub(crate) progress: u64,
+    /// What clients did.
+    pub(crate) touches: u64,
 }
 
 impl Network {
     /// The wire of a client; there always is one, as only `Sim::connect` makes clients.
     pub(crate) fn note(&mut self, client: usize) {
+        self.touches += 1;
         if let Some(wire) = self.wires.get_mut(client) {
             if !wire.noted {
                 wire.noted = true;

@@ -245,6 +245,13 @@ impl<S: Server> Sim<S> {
         self.meanwhile = Some(meanwhile);
     }
 
+    /// Grows whenever something happens on any connection, at either end.
+    #[cfg(feature = "watch")]
+    pub(crate) fn activity(&self) -> u64 {
+        let network = self.network.borrow();
+        network.progress + network.touches
+    }
+
     /// Whether [`run`](Sim::run) would find nothing to do before the next deadline.
     pub fn is_idle(&self) -> bool {
         self.network.borrow().events.is_empty() && !self.woken.0.load(Ordering::Acquire)

@@ -62,6 +62,10 @@ pub(super) struct Machine {
     /// Steps of its trace that are in the transcript.
     pub(super) shown: usize,
     pub(super) handle: Handle,
+    /// What had happened on its connections when what it wrote was taken last.
+    pub(super) collected: u64,
+    /// More has happened since the time before.
+    pub(super) is_fresh: bool,
 }
 
 /// Everything but the actors.

@@ -41,7 +41,7 @@ impl World {
             };
             let mut sim = Sim::with_config(server, config);
             sim.set_meanwhile(Box::new(move |client| elsewhere.meanwhile(&mut meanwhile, client)));
-            self.core.machines.push(Machine { sim, shown: 0, handle });
+            self.core.machines.push(Machine { sim, shown: 0, handle, collected: 0, is_fresh: true });
         }
         self.core.marks.hit(if self.machines == 1 { "machines: one" } else { "machines: two" });
         self.core.accepts = true;

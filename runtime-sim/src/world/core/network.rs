@@ -200,9 +200,16 @@ impl Core {
 
     /// Takes what the server wrote off the network, and sends it on its way to the clients.
     pub(in super::super) fn collect(&mut self) {
+        for machine in &mut self.machines {
+            let activity = machine.sim.activity();
+            machine.is_fresh = std::mem::replace(&mut machine.collected, activity) != activity;
+        }
         let mut index = 0;
         while let Some(&link) = self.live.get(index) {
-            if self.collect_one(link) {
+            // Where nothing happened there is nothing to take.
+            let machine = self.machines.get(self.links[link].machine);
+            let is_fresh = machine.is_none_or(|machine| machine.is_fresh);
+            if !is_fresh || self.collect_one(link) {
                 index += 1;
             } else {
                 self.links[link].gone = true;
@@ -247,12 +254,12 @@ impl Core {
                 self.end_at(link, arrival, End::Reset);
             }
         }
-        if client.was_reset() {
+        // Said once, so that nothing is drawn for it again.
+        let how =
+            if client.was_reset() { Some(End::Reset) } else { client.is_ended().then_some(End::Finished) };
+        if let (Some(how), false) = (how, self.links[link].end_told) {
             let at = self.arrival(link, false);
-            self.end_at(link, at, End::Reset);
-        } else if client.is_ended() {
-            let at = self.arrival(link, false);
-            self.end_at(link, at, End::Finished);
+            self.end_at(link, at, how);
         }
         !is_over || !(self.links[link].end_told || self.links[link].deaf)
     }
