@@ -343,11 +343,12 @@ impl Actor for Visitor {
         if self.link != Some(link) || self.left {
             return;
         }
-        let prompt = core.is_prompt(link, core.opened(link));
-        if how == End::Finished && self.reader.is_to_end() && self.head.is_some() && prompt && core.accepts {
+        // A count may be under way when the time of a drain is over: what is left then is closed.
+        let is_whole = how == End::Finished && core.is_prompt(link, core.opened(link)) && core.accepts;
+        if is_whole && self.reader.is_to_end() && self.head.is_some() {
             let result = self.answered(link, core);
             core.check(result);
-        } else if how == End::Finished && !self.reader.is_between() && prompt {
+        } else if is_whole && !self.reader.is_between() {
             core.fail(format!("#{link}: an answer is cut"));
         }
         self.lose();
