@@ -14,7 +14,7 @@ use std::time::Duration;
 use keepwatch_protocol::Instant;
 
 use super::World;
-use super::core::Machine;
+use super::core::{Core, Machine};
 
 /// By so much a timer of the server or of the driver may be late: the resolutions of their wheels.
 const SERVER_TICK: Duration = Duration::from_millis(4);
@@ -30,7 +30,7 @@ impl World {
         }
         for (index, machine) in self.core.machines.iter().enumerate() {
             self.memory(index, machine).map_err(|what| format!("machine {index} has {what}"))?;
-            deadlines(machine, self.core.now.instant, usize::from(self.has_listener))
+            deadlines(machine, &self.core, usize::from(self.has_listener))
                 .map_err(|what| format!("machine {index}: {what}"))?;
         }
         let compression = self.config.websocket.compression.memory();
@@ -66,8 +66,8 @@ impl World {
 
 /// Whoever waits for a peer has a deadline, and what was due is done. `endless`: a reader of `/hello` is waited for as long as
 /// the system says that it is there.
-fn deadlines(machine: &Machine, now: Instant, mut endless: usize) -> Result<(), String> {
-    let (driver, server) = (machine.sim.driver(), machine.sim.server());
+fn deadlines(machine: &Machine, core: &Core, mut endless: usize) -> Result<(), String> {
+    let (driver, server, now) = (machine.sim.driver(), machine.sim.server(), core.now.instant);
     for (id, drivers) in driver.deadlines() {
         let servers = server.deadline_of(id);
         if drivers.is_none() && servers.is_none() {
@@ -76,7 +76,8 @@ fn deadlines(machine: &Machine, now: Instant, mut endless: usize) -> Result<(), 
             }
             endless -= 1;
         }
-        let is_late = |at: Option<Instant>, tick| at.is_some_and(|at| at + tick <= now);
+        // After a pause a deadline may have been set that had passed.
+        let is_late = |at: Option<Instant>, tick| at.is_some_and(|at| at.max(core.last_pause) + tick <= now);
         if is_late(drivers, DRIVER_TICK) || is_late(servers, SERVER_TICK) {
             return Err(format!("it is {now:?}, and {id:?} was due at {drivers:?}, {servers:?}"));
         }

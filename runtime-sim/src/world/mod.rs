@@ -351,6 +351,7 @@ impl World {
         let mut rounds = 0;
         loop {
             let before = self.core.happenings;
+            self.core.model.borrow_mut().others.step();
             while let Some(call) = self.core.next_call() {
                 self.call(call);
             }

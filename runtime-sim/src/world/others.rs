@@ -31,6 +31,8 @@ pub(super) struct Others {
     faster: u32,
     /// The same of a commit in the middle of a turn.
     midst: u32,
+    /// How many of these there may still be in this step: each makes machines call the system, and so the next ones.
+    left: u32,
     /// How often each of them happened, and how often a byte came in the middle of a turn.
     pub(super) counts: Counts,
     /// The last bytes of requests that are still to come, by machine and client.
@@ -39,6 +41,9 @@ pub(super) struct Others {
     came: BTreeMap<LinkId, (u64, u64)>,
     written: u64,
 }
+
+/// Commits in the middle of turns, in one step of the world.
+const AT_ONCE: u32 = 3;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
@@ -61,6 +66,11 @@ pub(super) struct LastByte {
 impl Others {
     pub(super) fn new(faster: u32, midst: u32) -> Self {
         Self { faster, midst, ..Self::default() }
+    }
+
+    /// The next step begins.
+    pub(super) fn step(&mut self) {
+        self.left = AT_ONCE;
     }
 
     /// Nothing happens in between any more.
@@ -115,11 +125,20 @@ impl Elsewhere {
 
     /// Another thread commits something, now and then.
     pub(super) fn commits(&self, random: &mut Random) {
-        let chance = self.model.borrow().others.midst;
-        if chance > 0 && random.chance(chance) {
-            self.model.borrow_mut().others.counts.midst += 1;
+        if self.is_time(random) {
             self.commit_any(random);
         }
+    }
+
+    fn is_time(&self, random: &mut Random) -> bool {
+        let mut model = self.model.borrow_mut();
+        let others = &mut model.others;
+        let commits = others.midst > 0 && others.left > 0 && random.chance(others.midst);
+        if commits {
+            others.counts.midst += 1;
+            others.left -= 1;
+        }
+        commits
     }
 
     /// A call to the system. If it is a read of a client's bytes that finds none, what may come just then is returned.

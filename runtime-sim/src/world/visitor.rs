@@ -261,7 +261,9 @@ impl Visitor {
     /// The lines of a count come when they are to come.
     fn counted(&self, link: LinkId, core: &Core) -> Result<(), String> {
         let lines = String::from_utf8_lossy(&self.body).matches('\n').count() as u64;
-        let counts = self.asked.front().is_some_and(|case| matches!(case.holds, Text(COUNTED)));
+        // Whole lines: the next may have begun.
+        let counts = self.body.ends_with(b"\n")
+            && self.asked.front().is_some_and(|case| matches!(case.holds, Text(COUNTED)));
         let after = core.now.instant.since(self.began);
         // From the request on its way, to the answer on its way; a timer is up to 4 ms late.
         let late = Duration::from_secs(lines.saturating_sub(1)) + core.lag(link) + Duration::from_millis(5);

@@ -75,8 +75,6 @@ pub(super) struct Watcher {
     blocks: Blocks,
     head: Option<Head>,
     body: Vec<u8>,
-    /// What was known when it asked.
-    known: Known,
     /// The token of the next page, and the revision that the list is at.
     page: Option<(String, u64)>,
     next: Instant,
@@ -126,6 +124,8 @@ struct Watch {
     id: u64,
     filter: Filter,
     cursor: Option<Cursor>,
+    /// What was known when it was asked for, or for the list before it.
+    known: Known,
     /// The state comes first, and these are the keys of it that came.
     state: Option<Vec<Entry>>,
     /// Nothing was said of it since it was asked for.
@@ -155,6 +155,7 @@ impl Watcher {
                 id: 1 + index,
                 filter,
                 cursor: None,
+                known: Known::default(),
                 state: None,
                 fresh: true,
                 listing: false,
@@ -184,7 +185,6 @@ impl Watcher {
             blocks: Blocks::default(),
             head: None,
             body: Vec::new(),
-            known: Known::default(),
             page: None,
             next: Instant::START,
             heard: Instant::START,
@@ -279,7 +279,7 @@ impl Watcher {
             format!("GET {target} {version}{fields}\r\n")
         };
         if self.page.is_none() {
-            self.known = Known::behind(link, request.len(), core);
+            self.watches[0].known = Known::behind(link, request.len(), core);
         }
         if self.transport == Transport::Socket || self.transport == Transport::Messages && !lists {
             self.reader.ask_to_upgrade(self.speech.offer);

@@ -150,7 +150,7 @@ impl Watcher {
         let prefix = match &watch.filter {
             Filter::Key(text) | Filter::Prefix(text) => Filter::Prefix(text.clone()),
         };
-        check::list(&prefix, core.generation_of(link), revision, &state, self.known, core)?;
+        check::list(&prefix, core.generation_of(link), revision, &state, watch.known, core)?;
         watch.cursor = Some(Cursor::new(&watch.filter, core.generation_of(link), revision, core));
         Ok(())
     }
@@ -159,6 +159,7 @@ impl Watcher {
     fn polled(&mut self, value: &Value, link: LinkId, core: &mut Core) -> Result<(), String> {
         let revision = value.get("revision").and_then(Value::as_u64).ok_or("a poll without a revision")?;
         let events = value.get("events").and_then(Value::as_array).ok_or("a poll without events")?;
+        let known = self.watches[0].known;
         let Some(cursor) = &mut self.watches[0].cursor else { return Err("a poll since nothing".into()) };
         if cursor.generation != core.generation_of(link) {
             return Err(format!("a poll since {} of another server is answered", cursor.revision));
@@ -167,7 +168,7 @@ impl Watcher {
             cursor.change(&check::entry(event)?, core)?;
         }
         cursor.bookmark(revision, core)?;
-        let told = self.known.told(core);
+        let told = known.told(core);
         if revision < told && events.is_empty() {
             return Err(format!("a poll at {revision}, and {told} was known"));
         }
@@ -254,7 +255,7 @@ impl Watcher {
                             return Err(format!("the state has {items:?}"));
                         }
                     }
-                    check::list(&watch.filter, generation, revision, &items, self.known, core)?;
+                    check::list(&watch.filter, generation, revision, &items, watch.known, core)?;
                     let mut cursor = Cursor::new(&watch.filter, generation, revision, core);
                     cursor.begin(link, core);
                     watch.cursor = Some(cursor);
@@ -264,7 +265,7 @@ impl Watcher {
                     }
                     cursor.bookmark(revision, core)?;
                 } else {
-                    let told = self.known.told(core);
+                    let told = watch.known.told(core);
                     if revision < told {
                         return Err(format!("it begins at {revision}, and {told} was known"));
                     }
@@ -275,7 +276,7 @@ impl Watcher {
             }
             "watching" => {
                 let revision = revision.ok_or("watching without a revision")?;
-                let told = self.known.told(core);
+                let told = watch.known.told(core);
                 if revision < told {
                     return Err(format!("it watches at {revision}, and {told} was known"));
                 }

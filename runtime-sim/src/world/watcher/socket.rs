@@ -101,8 +101,6 @@ impl Watcher {
 
     /// Starts each watch of the socket that is not there: lists first, if it is to.
     pub(super) fn start_watches(&mut self, core: &mut Core) {
-        let Some(link) = self.link else { return };
-        self.known = Known::behind(link, 0, core);
         for index in 0..self.watches.len() {
             self.start_watch(index, core);
         }
@@ -238,7 +236,7 @@ impl Watcher {
         let index = self.watches.iter().position(|watch| watch.id == id || LIST + watch.id == id);
         let Some(index) = index else { return Self::operated(operation, kind, value, link, core) };
         if let (Some(Operation { known, .. }), "result" | "watching") = (&operation, kind) {
-            self.known = *known;
+            self.watches[index].known = *known;
         }
         match (what, kind) {
             (Some("list"), "result") => {
