@@ -16,8 +16,9 @@ use keepwatch_protocol::Instant;
 use super::World;
 use super::core::{Core, Machine};
 
-/// By so much a timer of the server or of the driver may be late: the resolutions of their wheels.
-const SERVER_TICK: Duration = Duration::from_millis(4);
+/// By so much a timer of the server or of the driver may be late: the resolutions of their wheels. The server's may fire twice:
+/// what a peer said that was not read is heard before its silence is held against it.
+const SERVER_TICK: Duration = Duration::from_millis(2 * 4);
 const DRIVER_TICK: Duration = Duration::from_millis(16);
 
 impl World {

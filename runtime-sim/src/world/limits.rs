@@ -61,8 +61,12 @@ pub(super) fn config(faults: &mut Faults, random: &mut Random) -> (Config, usize
     (config, budget)
 }
 
-/// Mostly as a watch server has it by default; now and then with context takeover and smaller windows, as it can be told.
+/// Mostly as a watch server has it by default; now and then with context takeover and smaller windows, as it can be told, or
+/// not at all.
 fn compression(faults: &mut Faults, random: &mut Random) -> (Compression, usize) {
+    if random.chance(80) {
+        return (Compression::OFF, 0);
+    }
     let terms = if random.chance(700) {
         Terms { send_takeover: false, receive_takeover: false, ..Terms::default() }
     } else {
