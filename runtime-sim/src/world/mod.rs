@@ -351,7 +351,7 @@ impl World {
         let mut rounds = 0;
         loop {
             let before = self.core.happenings;
-            self.core.model.borrow_mut().others.step();
+            self.core.model.borrow_mut().others.step(self.core.now.instant);
             while let Some(call) = self.core.next_call() {
                 self.call(call);
             }

@@ -16,6 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use keepwatch_protocol::Instant;
 use keepwatch_watch::Key;
 use keepwatch_watch::store::{Condition, MemoryStore, Operation};
 
@@ -31,8 +32,11 @@ pub(super) struct Others {
     faster: u32,
     /// The same of a commit in the middle of a turn.
     midst: u32,
-    /// How many of these there may still be in this step: each makes machines call the system, and so the next ones.
+    /// How many there may still be in this step, and in this second. Each makes machines call the system and clients ask
+    /// again, and so the next ones: without a bound there may be no end of it.
     left: u32,
+    left_in_second: u32,
+    second: u64,
     /// How often each of them happened, and how often a byte came in the middle of a turn.
     pub(super) counts: Counts,
     /// The last bytes of requests that are still to come, by machine and client.
@@ -42,8 +46,9 @@ pub(super) struct Others {
     written: u64,
 }
 
-/// Commits in the middle of turns, in one step of the world.
+/// Commits in the middle of turns, in one step of the world and in a second of its time.
 const AT_ONCE: u32 = 3;
+const IN_A_SECOND: u32 = 6;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Counts {
@@ -69,8 +74,22 @@ impl Others {
     }
 
     /// The next step begins.
-    pub(super) fn step(&mut self) {
+    pub(super) fn step(&mut self, now: Instant) {
+        let second = now.as_nanos() / 1_000_000_000;
+        if std::mem::replace(&mut self.second, second) != second {
+            self.left_in_second = IN_A_SECOND;
+        }
         self.left = AT_ONCE;
+    }
+
+    /// Whether there may be one more commit.
+    fn may_commit(&mut self) -> bool {
+        let may = self.left > 0 && self.left_in_second > 0;
+        if may {
+            self.left -= 1;
+            self.left_in_second -= 1;
+        }
+        may
     }
 
     /// Nothing happens in between any more.
@@ -133,11 +152,8 @@ impl Elsewhere {
     fn is_time(&self, random: &mut Random) -> bool {
         let mut model = self.model.borrow_mut();
         let others = &mut model.others;
-        let commits = others.midst > 0 && others.left > 0 && random.chance(others.midst);
-        if commits {
-            others.counts.midst += 1;
-            others.left -= 1;
-        }
+        let commits = others.midst > 0 && random.chance(others.midst) && others.may_commit();
+        others.counts.midst += u64::from(commits);
         commits
     }
 
@@ -153,9 +169,12 @@ impl Elsewhere {
             self.commits(random);
             return Vec::new();
         };
-        self.commit_any(random);
+        let commits = self.model.borrow_mut().others.may_commit();
+        if commits {
+            self.commit_any(random);
+        }
         let mut model = self.model.borrow_mut();
-        model.others.counts.last_bytes += 1;
+        model.others.counts.last_bytes += u64::from(commits);
         let told = model.generation(self.generation).told;
         model.others.came.insert(link, (at, told));
         vec![byte]
