@@ -13,12 +13,12 @@
 //! ([`world`]). The command plays one of them, as a conversation that can be read, or many:
 //!
 //! ```console
-//! $ cargo run --release -p keepwatch-sim -- 1871 --trace
+//! $ cargo run --profile sim -p keepwatch-sim -- 1871 --trace
 //!    0.001000 world      --- the server starts
 //!    2.041000 keeper1    connects: #1
 //!    2.041000 keeper1    #1 > "GET /v1/kv?prefix=&limit=4 HTTP/1.1\r\nHost: sim\r\n…
 //!    …
-//! $ cargo run --release -p keepwatch-sim -- --from 0 --count 20000
+//! $ cargo run --profile sim -p keepwatch-sim -- --from 0 --count 20000
 //! ```
 //!
 //! A whole program: an echo server that says goodbye to those who say nothing for a minute.

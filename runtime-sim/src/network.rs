@@ -68,6 +68,19 @@ impl Pipe {
         size.max(1)
     }
 
+    /// Takes so many bytes out, which there are, in one or two pieces.
+    fn take(&mut self, count: usize, mut to: impl FnMut(&[u8])) {
+        let (first, second) = self.bytes.as_slices();
+        let whole = first.len().min(count);
+        to(&first[..whole]);
+        to(&second[..count - whole]);
+        if count == self.bytes.len() {
+            self.bytes.clear();
+        } else {
+            self.bytes.drain(..count);
+        }
+    }
+
     fn room(&self) -> usize {
         self.capacity.saturating_sub(self.bytes.len())
     }
@@ -83,11 +96,14 @@ pub(crate) struct Network {
     slots: Vec<Option<usize>>,
     /// Bytes moved and connections ended: while this grows, there is progress.
     pub(crate) progress: u64,
+    /// What clients did.
+    pub(crate) touches: u64,
 }
 
 impl Network {
     /// The wire of a client; there always is one, as only `Sim::connect` makes clients.
     pub(crate) fn note(&mut self, client: usize) {
+        self.touches += 1;
         if let Some(wire) = self.wires.get_mut(client) {
             if !wire.noted {
                 wire.noted = true;
@@ -100,7 +116,7 @@ impl Network {
     pub(crate) fn client_reads(&mut self, client: usize) {
         let Some(wire) = self.wires.get_mut(client) else { return };
         let count = wire.reads.min(wire.to_client.bytes.len());
-        wire.received.extend(wire.to_client.bytes.drain(..count));
+        wire.to_client.take(count, |part| wire.received.extend_from_slice(part));
         if wire.reads != usize::MAX {
             wire.reads -= count;
         }
@@ -162,10 +178,33 @@ pub(crate) struct Calls<'a> {
     pub(crate) trace: &'a mut Trace,
     /// What the driver did that no driver may do.
     pub(crate) misuse: &'a mut Option<SimError>,
+    /// Who plays everyone else meanwhile.
+    pub(crate) meanwhile: Option<&'a mut Meanwhile>,
+}
+
+/// Called in the middle of a turn, at each call to the system: what others do just then. Of a read that finds nothing it is
+/// told the client, and may have bytes come at this moment.
+pub(crate) type Meanwhile = dyn FnMut(Option<usize>) -> Vec<u8>;
+
+impl Calls<'_> {
+    /// Others have their moment. `reads`: the next call is a read.
+    fn meanwhile(&mut self, id: ConnectionId, reads: bool) {
+        let Some(meanwhile) = &mut self.meanwhile else { return };
+        let mut network = self.network.borrow_mut();
+        let Some((client, wire)) = network.wire(id) else { return };
+        let pipe = &wire.to_server;
+        let is_dry = reads && pipe.bytes.is_empty() && !pipe.ended && !wire.reset_by_client;
+        drop(network);
+        let came = meanwhile(is_dry.then_some(client));
+        if let (false, Some((_, wire))) = (came.is_empty(), self.network.borrow_mut().wire(id)) {
+            wire.to_server.bytes.extend(came);
+        }
+    }
 }
 
 impl Sockets for Calls<'_> {
     fn read(&mut self, id: ConnectionId, into: &mut [u8]) -> Io {
+        self.meanwhile(id, true);
         let mut network = self.network.borrow_mut();
         let Some((client, wire)) = network.wire(id) else {
             *self.misuse = Some(SimError::StaleId(id));
@@ -184,9 +223,11 @@ impl Sockets for Calls<'_> {
             return Io::Done(0);
         }
         let count = pipe.next_size().min(into.len()).min(pipe.bytes.len());
-        for (to, from) in into.iter_mut().zip(pipe.bytes.drain(..count)) {
-            *to = from;
-        }
+        let mut filled = 0;
+        pipe.take(count, |part| {
+            into[filled..filled + part.len()].copy_from_slice(part);
+            filled += part.len();
+        });
         network.progress += count as u64;
         self.trace.push(Step::Read { client, bytes: count });
         self.trace.bytes(&into[..count]);
@@ -194,6 +235,7 @@ impl Sockets for Calls<'_> {
     }
 
     fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {
+        self.meanwhile(id, false);
         let mut network = self.network.borrow_mut();
         let Some((client, wire)) = network.wire(id) else {
             *self.misuse = Some(SimError::StaleId(id));

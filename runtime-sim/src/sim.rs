@@ -12,7 +12,7 @@ use keepwatch_protocol::driver::Transform;
 use keepwatch_protocol::{ConnectionId, Driver, DriverConfig, Instant, Now, Peer, Server, UnixMillis};
 
 use crate::client::Client;
-use crate::network::{Calls, Network, Wire};
+use crate::network::{Calls, Meanwhile, Network, Wire};
 use crate::random::Random;
 use crate::trace::{Step, Trace};
 
@@ -115,6 +115,7 @@ pub struct Sim<S> {
     woken: Arc<Woken>,
     trace: Trace,
     misuse: Option<SimError>,
+    meanwhile: Option<Box<Meanwhile>>,
     config: SimConfig,
 }
 
@@ -136,6 +137,7 @@ impl<S: Server> Sim<S> {
             woken,
             trace: Trace::new(config.trace_steps),
             misuse: None,
+            meanwhile: None,
             config,
         }
     }
@@ -237,6 +239,19 @@ impl<S: Server> Sim<S> {
         self.trace.push(Step::Time(self.now.instant));
     }
 
+    /// Others who do something in the middle of the server's turns.
+    #[cfg(feature = "watch")]
+    pub(crate) fn set_meanwhile(&mut self, meanwhile: Box<Meanwhile>) {
+        self.meanwhile = Some(meanwhile);
+    }
+
+    /// Grows whenever something happens on any connection, at either end.
+    #[cfg(feature = "watch")]
+    pub(crate) fn activity(&self) -> u64 {
+        let network = self.network.borrow();
+        network.progress + network.touches
+    }
+
     /// Whether [`run`](Sim::run) would find nothing to do before the next deadline.
     pub fn is_idle(&self) -> bool {
         self.network.borrow().events.is_empty() && !self.woken.0.load(Ordering::Acquire)
@@ -328,7 +343,12 @@ impl<S: Server> Sim<S> {
                 self.driver.hung_up(event.id, self.now);
             }
         }
-        let mut calls = Calls { network: &self.network, trace: &mut self.trace, misuse: &mut self.misuse };
+        let mut calls = Calls {
+            network: &self.network,
+            trace: &mut self.trace,
+            misuse: &mut self.misuse,
+            meanwhile: self.meanwhile.as_deref_mut(),
+        };
         self.driver.turn(&mut calls, self.now)
     }
 }

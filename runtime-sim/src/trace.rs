@@ -82,7 +82,7 @@ impl Trace {
             Step::Time(at) => (6, 0, at.as_nanos()),
         };
         for number in [kind, client as u64, detail] {
-            self.hash.write(&number.to_le_bytes());
+            self.hash.write_number(number);
         }
         if self.steps.len() < self.keep {
             self.steps.push(step);
@@ -90,11 +90,11 @@ impl Trace {
     }
 
     pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.hash.write(bytes);
+        self.hash.write_many(bytes);
     }
 }
 
-/// The FNV-1a hash of 64 bits.
+/// The FNV-1a hash of 64 bits, with a quicker step for what is long.
 #[derive(Clone, Debug)]
 pub(crate) struct Fnv(u64);
 
@@ -111,6 +111,21 @@ impl Fnv {
         }
     }
 
+    /// A number in one step, and not in eight: quicker, and as good where what is told apart is two runs.
+    pub(crate) fn write_number(&mut self, number: u64) {
+        let mixed = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 29);
+    }
+
+    /// Many bytes, eight at a time.
+    pub(crate) fn write_many(&mut self, bytes: &[u8]) {
+        let mut eights = bytes.chunks_exact(8);
+        for eight in &mut eights {
+            self.write_number(eight.try_into().map_or(0, u64::from_le_bytes));
+        }
+        self.write(eights.remainder());
+    }
+
     pub(crate) fn value(&self) -> u64 {
         self.0
     }
@@ -125,6 +140,21 @@ mod tests {
         let mut hash = Fnv::default();
         hash.write(b"foobar");
         assert_eq!(hash.value(), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn each_byte_of_many_counts() {
+        let hash = |bytes: &[u8]| {
+            let mut hash = Fnv::default();
+            hash.write_many(bytes);
+            hash.value()
+        };
+        let bytes = *b"eight and some more";
+        for at in 0..bytes.len() {
+            let mut other = bytes;
+            other[at] ^= 1;
+            assert_ne!(hash(&bytes), hash(&other), "byte {at}");
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The world of faults: seeds replay, what is left out is left out, and what failed once does not fail again.
 
 use std::process::Command;
+use std::time::Duration;
 
+use keepwatch_sim::Sim;
 use keepwatch_sim::world::{Fault, Options, run, shrink};
+use keepwatch_watch::{Config, Revision, Shared};
 
 fn seed(seed: u64) -> Options {
     Options { seed, ..Options::default() }
@@ -69,5 +72,39 @@ fn the_command_plays_one_seed_or_many() {
     assert!(passed && text.contains("the calm begins"), "{text}");
     let (passed, text) = play(&["--from", "5", "--count", "3"]);
     assert!(passed && text.contains("3 seeds from 5 (0 of them twice)"), "{text}");
+    let (passed, text) = play(&["--from", "5", "--count", "1", "--table"]);
+    assert!(passed && text.contains("| fault | times |\n| --- | --- |\n| split | "), "{text}");
     assert!(!play(&["5", "--without", "nothing-like-it"]).0);
+}
+
+#[test]
+fn a_websocket_whose_messages_must_wait_is_not_looked_at_over_and_over() {
+    let (server, handle) = Shared::new(Config::default(), Revision::ZERO).machine(1);
+    let mut sim = Sim::new(server);
+    let client = sim.connect();
+    let say =
+        |text: &str| client.send([&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat());
+    client.send(
+        "GET /v1/watch HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    );
+    say("{\"id\":1,\"op\":\"watch\",\"prefix\":\"\"}");
+    sim.run().unwrap();
+    // A frame that is cut, a message that is not served before its end, and one behind it.
+    client.window(1);
+    client.read_limit(0);
+    drop(handle.put("a", b"value".to_vec()));
+    sim.run().unwrap();
+    say("{\"id\":1,\"op\":\"cancel\"}");
+    say("{\"id\":2,\"op\":\"get\",\"key\":\"a\"}");
+    // Past the time of the ping, and not to the end of the write.
+    sim.advance(Duration::from_secs(31)).unwrap();
+    let (mut looks, end) = (0, sim.now().instant + Duration::from_secs(10));
+    while let Some(at) = sim.driver().deadline().filter(|at| *at < end) {
+        sim.skip(at.since(sim.now().instant));
+        sim.run().unwrap();
+        looks += 1;
+    }
+    assert!(!client.is_closed());
+    assert!(looks < 50, "it was looked at {looks} times in ten seconds");
 }

@@ -182,6 +182,16 @@ impl<S: Server> Driver<S> {
         )
     }
 
+    /// Every connection, those that only linger included, and when the driver itself does something about it at the latest,
+    /// whatever the server does. It looks at all of them: for tests, that whoever waits for a peer has a deadline, and that
+    /// it is met.
+    pub fn deadlines(&self) -> impl Iterator<Item = (ConnectionId, Option<Instant>)> + '_ {
+        let there = self.shells.iter().enumerate().filter(|(_, shell)| shell.phase != Phase::Free);
+        there.map(|(slot, shell)| {
+            (ConnectionId::new(slot as u32, shell.generation), self.timers.deadline_of(slot))
+        })
+    }
+
     /// A connection was accepted, or made. `None`: close it at once (the limit is reached, or the driver drains).
     pub fn accept(&mut self, peer: &Peer, now: Now) -> Option<ConnectionId> {
         self.accept_transformed(peer, None, now)

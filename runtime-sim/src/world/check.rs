@@ -128,9 +128,10 @@ pub(super) fn list(
     generation: usize,
     revision: u64,
     items: &[Entry],
-    told: u64,
+    known: Known,
     core: &Core,
 ) -> Result<(), String> {
+    let told = known.told(core);
     let mut model = core.model.borrow_mut();
     let generation = model.generation(generation);
     if revision < told || revision > generation.revision() {
@@ -148,18 +149,44 @@ pub(super) fn list(
 pub(super) fn was(
     key: &str,
     generation: usize,
-    told: u64,
+    known: Known,
     core: &Core,
     holds: impl Fn(Option<&Entry>) -> bool,
 ) -> bool {
+    let told = known.told(core);
     let mut model = core.model.borrow_mut();
     let generation = model.generation(generation);
     let from = generation.position_after(told);
     (from..=generation.log.len()).any(|changes| holds(generation.at(key, changes)))
 }
 
-/// What is known now: no later answer may be older.
-pub(super) fn told(generation: usize, core: &Core) -> u64 {
+/// What was known when something was asked: no answer to it may be older.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    told: u64,
+    /// Where the request ends, on which connection: its last byte may come later, from a client that knows more by then.
+    end: Option<(LinkId, u64)>,
+}
+
+impl Known {
+    /// Of a request that ends so many bytes behind what was sent on this connection.
+    pub(super) fn behind(link: LinkId, bytes: usize, core: &Core) -> Self {
+        let told = told(core.generation_of(link), core);
+        Self { told, end: Some((link, core.sent(link) + bytes as u64)) }
+    }
+
+    /// Of a call in the same process.
+    pub(super) fn called(generation: usize, core: &Core) -> Self {
+        Self { told: told(generation, core), end: None }
+    }
+
+    pub(super) fn told(&self, core: &Core) -> u64 {
+        let late = self.end.map_or(0, |(link, at)| core.model.borrow().others.known(link, at));
+        self.told.max(late)
+    }
+}
+
+fn told(generation: usize, core: &Core) -> u64 {
     core.model.borrow_mut().generation(generation).told
 }
 

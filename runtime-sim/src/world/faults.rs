@@ -52,6 +52,12 @@ faults! {
     ResetSending = "reset-sending", 250;
     /// The connection breaks after so many bytes from the server.
     ResetReceiving = "reset-receiving", 250;
+    /// A connection breaks at a byte of a request: each has its turn.
+    ResetAtByte = "reset-at-byte", 900;
+    /// A connection breaks at a byte of an answer: each has its turn.
+    ResetAtAnswer = "reset-at-answer", 900;
+    /// A client ends its side at a byte of a request: each has its turn.
+    EndAtByte = "end-at-byte", 900;
     /// The client ends its side behind a request, and waits for the answer.
     HalfClose = "half-close", 200;
     /// The client closes with answers on their way and requests unread.
@@ -72,12 +78,14 @@ faults! {
     ShortLog = "short-log", 800;
     /// Encoded frames are not kept.
     FewEncodings = "few-encodings", 500;
-    /// The store takes few keys.
+    /// The store takes few keys, or few bytes.
     FullStore = "full-store", 300;
     /// Answers are cut into small pages.
     SmallPages = "small-pages", 500;
     /// Little own output may wait before no input is taken.
     LowMark = "low-mark", 500;
+    /// Of a connection that is paused few bytes are read.
+    FewUnread = "few-unread", 500;
     /// A turn of the driver is short.
     ShortTurn = "short-turn", 500;
     /// A machine that is late gets a snapshot instead of changes.
@@ -85,6 +93,17 @@ faults! {
     /// Another thread commits something between the moment in which a machine looks at a condition and the one in which its
     /// write is decided.
     Elsewhere = "elsewhere", 300;
+    /// Another thread commits something in the middle of a machine's turn, or just when it has looked at what is committed.
+    MidTurn = "mid-turn", 20;
+    /// The last byte of a request comes in the middle of a turn, from a client that was told what another thread has
+    /// committed just then.
+    LastByte = "last-byte", 300;
+    /// The store takes few writes in one turn.
+    FullQueue = "full-queue", 400;
+    /// Connections have little memory for compression, all together.
+    SmallBudget = "small-budget", 500;
+    /// Few lines are kept for the readers of `/hello`.
+    FewLines = "few-lines", 500;
     /// The server dies and is started again, empty.
     Crash = "crash", 500;
     /// The server is drained and started again, empty.
@@ -101,6 +120,8 @@ faults! {
     MuteSocket = "mute-socket", 300;
     /// A client sends nonsense.
     Garbage = "garbage", 400;
+    /// A client sends few bytes that inflate to very many.
+    Bomb = "bomb", 300;
     /// A client sends what the fuzzers found.
     Corpus = "corpus", 600;
 }

@@ -8,7 +8,7 @@ use keepwatch_protocol::Instant;
 
 use super::core::{Actor, Core, End, LinkId};
 use super::faults::Fault;
-use super::peer::{Piece, Reader, frame};
+use super::peer::{Asked, Offer, Piece, Reader, frame, frame_of};
 use super::watcher::UPGRADE;
 use crate::random::Random;
 use crate::trace::Fnv;
@@ -22,16 +22,18 @@ enum Manner {
     NeverReads,
     MuteSocket,
     Garbage,
+    Bomb,
     Corpus,
 }
 
-const MANNERS: [(Fault, Manner); 7] = [
+const MANNERS: [(Fault, Manner); 8] = [
     (Fault::Silent, Manner::Silent),
     (Fault::SlowHead, Manner::SlowHead),
     (Fault::SlowBody, Manner::SlowBody),
     (Fault::NeverReads, Manner::NeverReads),
     (Fault::MuteSocket, Manner::MuteSocket),
     (Fault::Garbage, Manner::Garbage),
+    (Fault::Bomb, Manner::Bomb),
     (Fault::Corpus, Manner::Corpus),
 ];
 
@@ -72,6 +74,8 @@ impl Manner {
             Self::NeverReads => 28 + 28 + 28 + 28 + 60,
             // To a ping, to its pong, then lingering.
             Self::MuteSocket => 30 + 20 + 5,
+            // To its end, as it says nothing more.
+            Self::Bomb => 30 + 20 + 5 + 5,
             // It may come to any of these, and ask several things before.
             Self::Garbage | Self::Corpus => 240,
         };
@@ -105,7 +109,13 @@ impl Hostile {
         let until = core.now.instant + manner.longest();
         // Answers to nonsense are well-formed, too. To HEAD they have no body, and who asked that is not known.
         let read = manner != Manner::NeverReads && !first.windows(4).any(|window| window == b"HEAD");
-        let reader = read.then(Reader::lenient);
+        let reader = read.then(|| {
+            let mut reader = Reader::lenient();
+            if first.windows(DEFLATE.len()).any(|window| window == DEFLATE.as_bytes()) {
+                reader.ask_to_upgrade(Some(Offer::default()));
+            }
+            reader
+        });
         core.say(|| format!("#{link} is {manner:?}"));
         core.never_closes(link);
         if manner == Manner::NeverReads {
@@ -178,14 +188,21 @@ fn bytes(manner: Manner, random: &mut Random) -> (Vec<u8>, Vec<u8>) {
             }
             (bytes, Vec::new())
         }
+        Manner::Bomb => {
+            let mut bytes = upgrade_deflated();
+            bytes.extend(frame_of(0xc1, bomb(), [7, 1, 9, 3]));
+            (bytes, Vec::new())
+        }
         Manner::Corpus => {
             let found = found(random.next_u64());
-            match random.below(3) {
+            match random.below(5) {
                 0 => {
                     let head = b"PUT /v1/kv/x HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n";
                     ([&head[..], found].concat(), Vec::new())
                 }
                 1 => ([&upgrade(random), found].concat(), Vec::new()),
+                2 => ([&upgrade_deflated(), found].concat(), Vec::new()),
+                3 => ([&upgrade_deflated()[..], &frame_of(0xc1, found, [7, 1, 9, 3])].concat(), Vec::new()),
                 _ => (found.to_vec(), Vec::new()),
             }
         }
@@ -195,6 +212,19 @@ fn bytes(manner: Manner, random: &mut Random) -> (Vec<u8>, Vec<u8>) {
 fn upgrade(random: &mut Random) -> Vec<u8> {
     let target = random.one_of(&["/v1/watch", "/v1/watch?prefix="]);
     format!("GET {target} HTTP/1.1\r\nHost: sim\r\n{UPGRADE}\r\n").into_bytes()
+}
+
+/// The same, offering compression and nothing more.
+fn upgrade_deflated() -> Vec<u8> {
+    format!("GET /v1/watch HTTP/1.1\r\nHost: sim\r\n{UPGRADE}{DEFLATE}\r\n").into_bytes()
+}
+
+const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+
+/// A thousand bytes that become a million.
+fn bomb() -> &'static [u8] {
+    static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
+    BOMB.get_or_init(|| miniz_oxide::deflate::compress_to_vec(&vec![b' '; 1 << 20], 6))
 }
 
 /// One of the inputs that the fuzzers found and that are committed, or of a few that stand here where there are none (outside
@@ -314,7 +344,7 @@ impl Actor for Listener {
         self.link = Some(link);
         self.reader = Reader::new();
         self.text.clear();
-        self.reader.ask(false);
+        self.reader.ask(Asked::default());
         core.send(link, b"GET /hello HTTP/1.1\r\nHost: sim\r\n\r\n");
     }
 
@@ -336,7 +366,9 @@ impl Actor for Listener {
         let Some(mut lines) = text.strip_prefix("wait:\n").map(|rest| rest.split_inclusive('\n')) else {
             return;
         };
-        if lines.any(|line| !"id: there\n".starts_with(line)) {
+        // What anyone says in a world.
+        let said = ["id: there\n", "id: someone \n", "id: cut\n"];
+        if lines.any(|line| !said.iter().any(|said| said.starts_with(line))) {
             core.fail(format!("#{link}: it heard {text:?}"));
         } else if text.len() > 20 {
             core.marks.hit("hello: line");

@@ -12,7 +12,7 @@ use keepwatch_watch::client::{
 };
 use keepwatch_watch::{Filter as WatchFilter, Revision};
 
-use super::check::{self, Cursor};
+use super::check::{self, Cursor, Known};
 use super::core::{Actor, Core, End, LinkId};
 use super::model::{Entry, Filter};
 use super::writer::KEYS;
@@ -29,8 +29,8 @@ pub(super) struct Keeper {
     /// The state is being told anew.
     listing: bool,
     /// What was known when it last asked, and when it asked for what is being listed.
-    told: u64,
-    list_told: u64,
+    known: Known,
+    list_known: Known,
     transport: Option<Transport>,
     left: bool,
 }
@@ -76,8 +76,8 @@ impl Keeper {
             cursor: None,
             state: BTreeMap::new(),
             listing: false,
-            told: 0,
-            list_told: 0,
+            known: Known::default(),
+            list_known: Known::default(),
             transport: None,
             left: false,
         })
@@ -120,7 +120,7 @@ impl Keeper {
         }
         if let Some(link) = self.link {
             if !out.is_empty() {
-                self.told = check::told(core.generation_of(link), core);
+                self.known = Known::behind(link, out.len(), core);
                 core.send(link, &out);
             }
             if next == Next::Close {
@@ -147,7 +147,7 @@ impl Keeper {
         match event {
             Event::Listing => {
                 self.listing = true;
-                self.list_told = self.told;
+                self.list_known = self.known;
                 self.state.clear();
             }
             Event::Item(item) => {
@@ -158,10 +158,10 @@ impl Keeper {
                 core.marks.hit("client: listed");
                 self.listing = false;
                 if self.transport == Some(Transport::ShortPoll) {
-                    return self.polled(revision.as_u64(), self.list_told, link, core);
+                    return self.polled(revision.as_u64(), self.list_known, link, core);
                 }
                 let items: Vec<Entry> = self.state.values().cloned().collect();
-                check::list(&self.filter, generation, revision.as_u64(), &items, self.list_told, core)?;
+                check::list(&self.filter, generation, revision.as_u64(), &items, self.list_known, core)?;
                 let mut cursor = Cursor::new(&self.filter, generation, revision.as_u64(), core);
                 cursor.begin(link, core);
                 self.cursor = Some(cursor);
@@ -179,7 +179,7 @@ impl Keeper {
             }
             // Who polls sees states, and is not told what they hide, nor of a server that has the same.
             Event::Bookmark(revision) if self.transport == Some(Transport::ShortPoll) => {
-                self.polled(revision.as_u64(), self.told, link, core)?;
+                self.polled(revision.as_u64(), self.known, link, core)?;
             }
             Event::Bookmark(revision) => {
                 let Some(cursor) = &mut self.cursor else { return Err("a bookmark before a list".into()) };
@@ -220,7 +220,7 @@ impl Keeper {
 
     /// What it has is what there was at a time, not before what was known when it asked: at this revision, if it is not that
     /// of a single key.
-    fn polled(&mut self, revision: u64, told: u64, link: LinkId, core: &mut Core) -> Result<(), String> {
+    fn polled(&mut self, revision: u64, known: Known, link: LinkId, core: &mut Core) -> Result<(), String> {
         let generation = core.generation_of(link);
         let mut cursor = Cursor::new(&self.filter, generation, revision, core);
         cursor.begin(link, core);
@@ -228,14 +228,14 @@ impl Keeper {
         match &self.filter {
             Filter::Key(key) => {
                 let has = self.state.get(key);
-                if check::was(key, generation, told, core, |entry| entry == has) {
+                if check::was(key, generation, known, core, |entry| entry == has) {
                     return Ok(());
                 }
                 Err(format!("it polled {has:?}, which never was"))
             }
             filter @ Filter::Prefix(_) => {
                 let items: Vec<Entry> = self.state.values().cloned().collect();
-                check::list(filter, generation, revision, &items, told, core)
+                check::list(filter, generation, revision, &items, known, core)
             }
         }
     }

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use keepwatch_protocol::DriverConfig;
+use keepwatch_protocol::websocket::Compression;
+use keepwatch_protocol::websocket::deflate::{DeflateConfig, Terms};
 use keepwatch_watch::{Config, LogLimits};
 
 use super::faults::{Fault, Faults};
 use crate::random::Random;
 
-/// The server's limits and times: short, so that much happens in little time, and now and then very tight.
-pub(super) fn config(faults: &mut Faults, random: &mut Random) -> Config {
+/// The server's limits and times, and how many bytes it has for compression: short, so that much happens in little time, and now and then very tight.
+pub(super) fn config(faults: &mut Faults, random: &mut Random) -> (Config, usize) {
     let mut config = Config {
         hold: Duration::from_secs(5 + random.below(40) as u64),
         heartbeat: Duration::from_secs(3 + random.below(25) as u64),
@@ -32,8 +34,22 @@ pub(super) fn config(faults: &mut Faults, random: &mut Random) -> Config {
         config.log.encoded_bytes = random.below(2000);
     }
     if faults.strikes(Fault::FullStore, random) {
-        config.store.keys = 1 + random.below(4);
+        if random.chance(500) {
+            config.store.keys = 1 + random.below(4);
+        } else {
+            config.store.bytes = 400 + random.below(6000);
+        }
     }
+    // Counted when a write is not taken.
+    if faults.looms(Fault::FullQueue, random) {
+        config.store.queued = 1 + random.below(2);
+        config.store.queued_bytes = 1 + random.below(400);
+    }
+    if faults.strikes(Fault::FewLines, random) {
+        config.hello_lines = 1 + random.below(3);
+    }
+    let (compression, budget) = compression(faults, random);
+    config.websocket.compression = compression;
     if faults.strikes(Fault::SmallPages, random) {
         config.list_items = 1 + random.below(3);
         config.list_bytes = 1 + random.below(400);
@@ -42,13 +58,39 @@ pub(super) fn config(faults: &mut Faults, random: &mut Random) -> Config {
     if faults.strikes(Fault::Snapshot, random) {
         config.store.inbox_bytes = random.below(400);
     }
-    config
+    (config, budget)
+}
+
+/// Mostly as a watch server has it by default; now and then with context takeover and smaller windows, as it can be told, or
+/// not at all.
+fn compression(faults: &mut Faults, random: &mut Random) -> (Compression, usize) {
+    if random.chance(80) {
+        return (Compression::OFF, 0);
+    }
+    let terms = if random.chance(700) {
+        Terms { send_takeover: false, receive_takeover: false, ..Terms::default() }
+    } else {
+        Terms {
+            send_takeover: random.chance(700),
+            receive_takeover: random.chance(700),
+            send_window_bits: 9 + random.below(7) as u8,
+            receive_window_bits: 9 + random.below(7) as u8,
+        }
+    };
+    // One inflater is 48 KiB and one compressor is some hundred, and so is what is kept for buffers: from nothing to a few.
+    let small = random.below(800 << 10);
+    let budget = if faults.strikes(Fault::SmallBudget, random) { small } else { 64 << 20 };
+    let config = DeflateConfig { terms, budget, memory_level: 1, ..DeflateConfig::default() };
+    (Compression::deflate(config), budget)
 }
 
 pub(super) fn driver(faults: &mut Faults, random: &mut Random) -> DriverConfig {
     let mut config = DriverConfig { read_bytes: 8 << 10, connections: 40, ..DriverConfig::default() };
     if faults.strikes(Fault::LowMark, random) {
         config.output_mark = random.below(2000);
+    }
+    if faults.strikes(Fault::FewUnread, random) {
+        config.paused_bytes = 1 + random.below(200);
     }
     if faults.strikes(Fault::ShortTurn, random) {
         config.turn = 1 + random.below(4);

@@ -5,12 +5,23 @@
 //! committed, which is tapped between the server and its store.
 //!
 //! ```text
-//!   writers, watchers,          Core: one queue by (time, sequence)              one or two machines
-//!   hostile clients, the   ───►   connections with delays, stalls, resets,  ───►   Sim: Driver, WatchServer
-//!   process's handle       ◄───   slow and dead readers                     ◄───     │ store, tapped
-//!        │ what they saw                                                             ▼
-//!        └──────────────────────────────► check ◄───────────────────────────── Model: what was committed
+//!   writers, watchers, keepers,    Core: one queue by (time, sequence)           one or two machines
+//!   visitors, hostile clients, ───►  connections with delays, stalls, cuts,  ───►   Sim: Driver, WatchServer ◄── others, in
+//!   the process's handle       ◄───  slow and dead readers                   ◄───     │ store, tapped            mid-turn
+//!        │ what they saw                                                              ▼
+//!        └────────────────────────────────► check ◄──────────────────────────── Model: what was committed
 //! ```
+//!
+//! | who | where |
+//! | --- | --- |
+//! | watchers of every transport, as clients of others' making would be | `watcher`, with `peer` to read and inflate |
+//! | the product's own watching client | `keeper` |
+//! | writers, with conditions and without | `writer` |
+//! | a visitor, who asks for every route in every way | `visitor` |
+//! | a breaker, whose connections are cut at one byte after the other | `breaker` |
+//! | those that mean no good, and a reader of `/hello` | `hostile` |
+//! | the process, through its handle | `process` |
+//! | other threads, in the middle of a turn | `others` |
 //!
 //! | phase | what happens |
 //! | --- | --- |
@@ -18,25 +29,30 @@
 //! | calm | nothing goes wrong any more: everyone sees everything, and then a last few changes within moments |
 //! | end | everyone leaves but those who are to be thrown out, and nothing may be left: no connection, no watcher, no timer |
 //!
-//! What is held at every step: the server does not spin, no deadline stays in the past, nothing is written behind an end, the
-//! server's memory is within its limits. What is held of every answer: that it is well-formed, belongs to its request, is not
+//! What is held at every step: the server does not spin, whoever waits for a peer has a deadline and it is met, nothing is
+//! written behind an end, the server's memory is within its limits (`invariants`). What is held of every answer: that it is well-formed, belongs to its request, is not
 //! older than what anyone was told before it was asked for, and, on a watch, is the next change or a true word that some are
 //! gone. The rest is in the actors.
 //!
 //! The same seed gives the same world for ever, as long as the code is the same: [`Outcome::hash`] is of everything that
 //! happened.
 
+mod breaker;
 mod check;
 mod core;
 mod faults;
 mod hostile;
+mod invariants;
 mod keeper;
 mod limits;
 mod marks;
 mod model;
+mod others;
 mod peer;
 mod process;
 mod shrink;
+mod stages;
+mod visitor;
 mod watcher;
 mod writer;
 
@@ -44,16 +60,15 @@ use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::time::Duration;
 
+use keepwatch_protocol::driver::Buffered;
 use keepwatch_protocol::{DriverConfig, Instant, Now, UnixMillis};
-use keepwatch_watch::store::MemoryStore;
-use keepwatch_watch::{Config, Revision, Shared};
+use keepwatch_watch::Config;
 
-use self::core::{Actor, Call, Core, Machine, Stage};
+use self::core::{Actor, Call, Core, Stage};
 use self::faults::Faults;
-use self::model::{Generation, Tapped};
+use self::others::Others;
 use self::watcher::Transport;
 use crate::random::Random;
-use crate::sim::{Order, Sim, SimConfig};
 use crate::trace::Fnv;
 
 pub use self::faults::Fault;
@@ -118,6 +133,8 @@ struct World {
     seed: Random,
     config: Config,
     driver: DriverConfig,
+    /// Bytes for compression.
+    budget: usize,
     machines: usize,
     reports_hang_up: bool,
     steps: u64,
@@ -132,7 +149,7 @@ impl World {
         let seed = Random::new(options.seed);
         let mut faults = Faults::draw(&seed.fork("faults"), &options.without);
         let mut random = seed.fork("world");
-        let config = limits::config(&mut faults, &mut seed.fork("config"));
+        let (config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
         let driver = limits::driver(&mut faults, &mut seed.fork("driver"));
         let machines = 1 + usize::from(random.chance(300));
         let reports_hang_up = !faults.strikes(Fault::HiddenHangUp, &mut random);
@@ -143,6 +160,7 @@ impl World {
             actors: Vec::new(),
             config,
             driver,
+            budget,
             machines,
             reports_hang_up,
             steps: 0,
@@ -151,7 +169,8 @@ impl World {
             has_listener: false,
             seed,
         };
-        world.core.model.borrow_mut().elsewhere = world.core.faults.chance(Fault::Elsewhere);
+        let [faster, midst] = [Fault::Elsewhere, Fault::MidTurn].map(|fault| world.core.faults.chance(fault));
+        world.core.model.borrow_mut().others = Others::new(faster, midst);
         world.people(options);
         world
     }
@@ -159,9 +178,9 @@ impl World {
     /// Who takes part.
     fn people(&mut self, options: &Options) {
         let mut random = self.seed.fork("people");
-        let patience = self.config.hold.max(self.config.heartbeat) + Duration::from_secs(5);
         let (writers, watchers) = (1 + random.below(3), 1 + random.below(4));
         let (process, hostile, listener) = (random.chance(400), random.chance(600), random.chance(150));
+        let (visitor, breaker) = (random.chance(400), random.chance(500));
         let writes = 6 + random.below(20);
         let keepers = random.below(3);
         for index in 0..writers {
@@ -173,6 +192,10 @@ impl World {
             let name = format!("watcher{index}");
             let mut random = self.seed.fork(&name);
             let transport = random.one_of(&Transport::ALL);
+            // A silence of the server, and what the network takes: neither is longer.
+            let silence =
+                if transport == Transport::LongPoll { self.config.hold } else { self.config.heartbeat };
+            let patience = silence + Duration::from_secs(1);
             let actor = watcher::Watcher::new(random, transport, self.config.hold, patience);
             self.add(options, actor, &name);
         }
@@ -189,6 +212,17 @@ impl World {
         }
         if hostile {
             self.add(options, hostile::Hostile::new(self.seed.fork("hostile")), "hostile");
+        }
+        if visitor {
+            self.add(options, visitor::Visitor::new(self.seed.fork("visitor")), "visitor");
+        }
+        if breaker {
+            // Each cuts some connections.
+            self.add(
+                options,
+                breaker::Breaker::new(self.seed.fork("breaker"), options.seed.wrapping_mul(7)),
+                "breaker",
+            );
         }
         self.has_listener = listener;
         if listener {
@@ -235,7 +269,7 @@ impl World {
         }
         self.note("the calm begins");
         self.core.calm_down();
-        self.core.model.borrow_mut().elsewhere = 0;
+        self.core.model.borrow_mut().others.calm_down();
         self.each(|actor, core| actor.calm(core));
         // Longer than any rest, hold, heartbeat and stall.
         self.until(Duration::from_secs(90))?;
@@ -293,6 +327,9 @@ impl World {
             if (connections, usage.connections, usage.watchers, usage.writes) != (0, 0, 0, 0) {
                 return Err(format!("what is left: {connections} connections, {usage:?}"));
             }
+            if machine.sim.driver().buffered() != Buffered::default() {
+                return Err(format!("what is left: {:?}", machine.sim.driver().buffered()));
+            }
             // Timers that nobody needs any more may fire once.
             let year = Duration::from_secs(365 * 86_400);
             machine.sim.advance(year).map_err(|error| error.to_string())?;
@@ -300,7 +337,10 @@ impl World {
                 return Err(format!("a timer is left: {deadline:?}"));
             }
         }
-        Ok(())
+        match self.config.websocket.compression.used() {
+            0 => Ok(()),
+            used => Err(format!("{used} bytes of compression are left")),
+        }
     }
 
     // ---- Time ----
@@ -311,10 +351,14 @@ impl World {
         let mut rounds = 0;
         loop {
             let before = self.core.happenings;
+            self.core.model.borrow_mut().others.step(self.core.now.instant);
             while let Some(call) = self.core.next_call() {
                 self.call(call);
             }
             self.run_machines()?;
+            if self.core.release_all() {
+                self.run_machines()?;
+            }
             self.core.collect();
             self.check()?;
             if self.core.happenings + self.steps > MOST_HAPPENINGS {
@@ -408,136 +452,6 @@ impl World {
         self.core.say(|| format!("--- {what}"));
     }
 
-    // ---- What is held at every step ----
-
-    fn check(&mut self) -> Result<(), String> {
-        if let Some(failure) = self.core.failure.take() {
-            return Err(failure);
-        }
-        if let Some(problem) = self.core.model.borrow_mut().problem.take() {
-            return Err(format!("the store: {problem}"));
-        }
-        // A queue may be passed by what one call puts: an answer that is copied, a page of a list, and what frames them.
-        let output = self.driver.output_mark + self.config.list_bytes.max(16 << 10) * 2 + (16 << 10);
-        let unread = self.driver.unread_bytes + self.driver.read_bytes;
-        for (index, machine) in self.core.machines.iter().enumerate() {
-            let buffered = machine.sim.driver().buffered();
-            if buffered.output > output || buffered.unread > unread {
-                return Err(format!(
-                    "machine {index} holds {buffered:?}, and its limits are {output} and {unread}"
-                ));
-            }
-            let usage = machine.sim.server().usage();
-            let generation = self.core.model.borrow();
-            let newest = generation.generations.last();
-            let kept = newest.map_or(0, |generation| generation.machines[index].kept());
-            if usage.log_changes != kept {
-                return Err(format!("machine {index} has {usage:?}, and its log should have {kept} changes"));
-            }
-            if usage.encoded_bytes > self.config.log.encoded_bytes {
-                return Err(format!("machine {index} has {usage:?}: frames over their limit"));
-            }
-            if usage.connections > self.config.connections {
-                return Err(format!("machine {index} has {usage:?}: connections over their limit"));
-            }
-            // A reader of `/hello` is waited for as long as the system says that it is there.
-            let waits = machine.sim.driver().connections() > 0 && !self.has_listener;
-            if waits && machine.sim.driver().deadline().is_none() {
-                return Err(format!("machine {index} waits for its peers, and for no time"));
-            }
-        }
-        Ok(())
-    }
-
-    // ---- What happens to the server ----
-
-    fn start(&mut self) {
-        let generation = self.core.model.borrow().generations.len();
-        let micros = self.core.now.unix.0 * 1000;
-        let first = Revision::new(micros).unwrap_or_default();
-        let shared = Shared::new(self.config.clone(), first);
-        let store = MemoryStore::new(first, self.config.store_limits());
-        let model = Rc::clone(&self.core.model);
-        model.borrow_mut().generations.push(Generation::new(micros, self.machines, self.config.clone()));
-        for index in 0..self.machines {
-            let name = format!("machine {index} of {generation}");
-            let mut random = self.seed.fork(&name);
-            let tapped = Tapped::new(&store, random.fork("elsewhere"), &model, generation, index);
-            let (server, handle) = shared.machine_over(tapped, random.next_u64());
-            let config = SimConfig {
-                driver: self.driver.clone(),
-                start: self.core.now,
-                reports_hang_up: self.reports_hang_up,
-                order: Order::Drawn(random),
-                trace_steps: if self.core.transcript.is_some() { usize::MAX } else { 0 },
-                ..SimConfig::default()
-            };
-            self.core.machines.push(Machine { sim: Sim::with_config(server, config), shown: 0, handle });
-        }
-        self.core.marks.hit(if self.machines == 1 { "machines: one" } else { "machines: two" });
-        self.core.accepts = true;
-        self.note("the server starts");
-    }
-
-    fn stop(&mut self) {
-        self.core.accepts = false;
-        self.draining = None;
-        for machine in std::mem::take(&mut self.core.machines) {
-            self.hash.write(&machine.sim.trace().hash().to_le_bytes());
-        }
-        self.core.lose_all();
-        let again = self.core.now.instant + Duration::from_millis(5 + self.core.random.below(3000) as u64);
-        self.core.stage_at(again, Stage::Start);
-    }
-
-    fn stage(&mut self, stage: Stage) {
-        self.note(&format!("{stage:?}"));
-        match stage {
-            Stage::Start => self.start(),
-            Stage::Crash if self.core.accepts => self.stop(),
-            Stage::Drain if self.core.accepts => {
-                let grace = Duration::from_millis(self.core.random.one_of(&[300, 5000]));
-                self.core.accepts = false;
-                for machine in &mut self.core.machines {
-                    machine.sim.start_drain(grace);
-                }
-                let by = self.core.now.instant + grace + Duration::from_millis(100);
-                self.draining = Some(by);
-                self.core.stage_at(by, Stage::Drained);
-            }
-            Stage::Drained if self.draining.is_some() => {
-                let now = self.core.now.instant;
-                let drained = self.core.machines.iter().all(|machine| machine.sim.driver().is_drained());
-                if !drained && now.since(self.core.last_pause) < Duration::from_secs(1) {
-                    // It has had no time yet.
-                    return self.core.stage_at(now + Duration::from_secs(1), stage);
-                }
-                if !drained {
-                    self.core.fail("the drain's time is over, and there are connections");
-                }
-                self.core.marks.hit("drain: all said farewell");
-                self.stop();
-            }
-            Stage::ClockJump => {
-                let random = &mut self.core.random;
-                let by = 1000 + random.below([60_000, 100_000_000][random.clone().below(2)]) as u64;
-                let unix = self.core.now.unix.0;
-                let unix = if random.chance(500) { unix + by } else { unix - by };
-                self.core.now.unix = UnixMillis(unix);
-                for machine in &mut self.core.machines {
-                    machine.sim.set_unix(UnixMillis(unix));
-                }
-            }
-            Stage::Pause => {
-                let by = Duration::from_millis(1 + self.core.random.below(40_000) as u64);
-                let to = self.core.now.instant + by;
-                self.move_time(to);
-                self.core.last_pause = to;
-            }
-            Stage::Crash | Stage::Drain | Stage::Drained => {}
-        }
-    }
-
     fn outcome(mut self, failure: Option<String>) -> Outcome {
         for machine in &self.core.machines {
             self.hash.write(&machine.sim.trace().hash().to_le_bytes());
@@ -548,7 +462,15 @@ impl World {
         // A panic may have left it borrowed; then nothing can be said of it.
         let (mut changes, mut moved, mut snapshots) = (0, false, false);
         if let Ok(model) = tapped.try_borrow() {
-            self.core.faults.counts[Fault::Elsewhere as usize] = model.elsewheres;
+            let done = model.others.counts;
+            for (fault, count) in [
+                (Fault::Elsewhere, done.faster),
+                (Fault::MidTurn, done.midst),
+                (Fault::LastByte, done.last_bytes),
+                (Fault::FullQueue, done.busy),
+            ] {
+                self.core.faults.counts[fault as usize] = count;
+            }
             changes = model.generations.iter().map(|generation| generation.log.len() as u64).sum();
             let machines = || model.generations.iter().flat_map(|generation| &generation.machines);
             moved = machines().any(|machine| machine.floor > 0);

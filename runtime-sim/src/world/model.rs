@@ -9,12 +9,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
 
-use crate::random::Random;
 use keepwatch_watch::Config;
 use keepwatch_watch::change::{Batch, Change};
 use keepwatch_watch::store::{
     Busy, Condition, Full, MemoryMachine, MemoryStore, Operation, Outcome, Reply, Snapshot, Store, Ticket,
 };
+
+use super::others::{Elsewhere, Others};
+use crate::random::Random;
 
 /// One committed change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +69,7 @@ pub(super) struct Model {
     pub(super) generations: Vec<Generation>,
     /// The first thing that cannot be.
     pub(super) problem: Option<String>,
-    /// How likely it is, in a thousand, that another thread is faster, and how often it was.
-    pub(super) elsewhere: u32,
-    pub(super) elsewheres: u64,
+    pub(super) others: Others,
 }
 
 /// From one start to the next: the store begins empty.
@@ -233,8 +233,9 @@ impl Generation {
     }
 
     /// Another thread committed this, and was told so.
-    fn elsewhere(&mut self, operation: &Operation, reply: Reply) -> Result<(), String> {
+    pub(super) fn elsewhere(&mut self, operation: &Operation, reply: Reply) -> Result<(), String> {
         if let Some(entry) = self.decide(operation, self.log.len(), reply)? {
+            self.tell(entry.revision);
             self.log.push(entry);
             self.became(self.log.len() - 1);
         }
@@ -258,7 +259,12 @@ impl Generation {
         };
         let number = |revision: Option<u64>| revision.and_then(keepwatch_watch::Revision::new);
         let revision = number(Some(next)).unwrap_or_default();
-        let keys = self.config.store.keys;
+        let limits = self.config.store;
+        if let (true, Some(value), Reply::Full { why: Full::Bytes { max } }) = (holds, &value, reply) {
+            if max == limits.bytes && current.is_none_or(|entry| entry.value.as_ref() != Some(value)) {
+                return self.may_be_full(&key, value).map(|()| None);
+            }
+        }
         let expected = match (holds, current, &value) {
             (false, _, _) => Reply::Conflict { current: number(current.map(|entry| entry.revision)) },
             (true, None, None) => Reply::Missing,
@@ -268,17 +274,39 @@ impl Generation {
                 created: false,
                 changed: false,
             },
-            (true, None, Some(_)) if self.state.len() >= keys => {
-                Reply::Full { why: Full::Keys { max: keys } }
+            (true, None, Some(_)) if self.state.len() >= limits.keys => {
+                Reply::Full { why: Full::Keys { max: limits.keys } }
             }
             (true, _, Some(_)) => Reply::Written { revision, created: current.is_none(), changed: true },
         };
         if reply != expected {
             return Err(format!("{operation:?} on {current:?} was answered {reply:?} and not {expected:?}"));
         }
+        if let (Reply::Written { changed: true, .. }, Some(value)) = (reply, &value) {
+            if self.payload_with(&key, value) > limits.bytes {
+                return Err(format!("{operation:?} was taken, and there was no room for it"));
+            }
+        }
         let changed = matches!(reply, Reply::Deleted { .. } | Reply::Written { changed: true, .. });
         let created = current.map_or(next, |entry| entry.created);
         Ok(changed.then_some(Entry { key, revision: next, created, value }))
+    }
+
+    /// The bytes of all keys and values if this key had this value.
+    fn payload_with(&self, key: &str, value: &[u8]) -> usize {
+        let others = self.state.iter().filter(|(other, _)| *other != key);
+        let others = others.map(|(other, at)| other.len() + self.log[*at].value.as_ref().map_or(0, Vec::len));
+        others.sum::<usize>() + key.len() + value.len()
+    }
+
+    /// What it takes to hold a key and a value is the store's business, as long as it is little.
+    fn may_be_full(&self, key: &str, value: &[u8]) -> Result<(), String> {
+        const HOLDING: usize = 256;
+        let most = self.payload_with(key, value) + HOLDING * (self.state.len() + 1);
+        if most > self.config.store.bytes {
+            return Ok(());
+        }
+        Err(format!("{key:?} was refused, and there are at most {most} of {} bytes", self.config.store.bytes))
     }
 
     /// The change at this place of the log is the newest of its key.
@@ -307,7 +335,7 @@ impl Model {
         self.generations.last().is_none_or(|generation| generation.unexplained.is_empty())
     }
 
-    fn note(&mut self, result: Result<(), String>) {
+    pub(super) fn note(&mut self, result: Result<(), String>) {
         if let Err(problem) = result {
             self.problem.get_or_insert(problem);
         }
@@ -317,8 +345,8 @@ impl Model {
 /// A machine's store, and the tap between them.
 pub(super) struct Tapped {
     inner: MemoryMachine,
-    store: MemoryStore,
     random: Random,
+    elsewhere: Elsewhere,
     model: Rc<RefCell<Model>>,
     generation: usize,
     machine: usize,
@@ -332,8 +360,8 @@ impl Tapped {
         generation: usize,
         machine: usize,
     ) -> Self {
-        let (inner, store) = (store.machine(), store.clone());
-        Self { inner, store, random, model: Rc::clone(model), generation, machine }
+        let elsewhere = Elsewhere::new(store, model, generation, machine);
+        Self { inner: store.machine(), random, elsewhere, model: Rc::clone(model), generation, machine }
     }
 }
 
@@ -343,24 +371,20 @@ impl Store for Tapped {
     }
 
     fn submit(&mut self, ticket: Ticket, operation: Operation) -> Result<(), Busy> {
-        self.inner.submit(ticket, operation.clone())?;
+        let submitted = self.inner.submit(ticket, operation.clone());
+        self.model.borrow_mut().others.counts.busy += u64::from(submitted.is_err());
+        submitted?;
+        self.elsewhere.writes_first(&mut self.random, operation.key());
         let mut model = self.model.borrow_mut();
-        if self.random.chance(model.elsewhere) {
-            model.elsewheres += 1;
-            let value = format!("elsewhere {}", model.elsewheres).into_bytes().into();
-            let key = operation.key().clone();
-            let faster = Operation::Put { key, value, condition: Condition::None };
-            for reply in self.store.commit(vec![faster.clone()]) {
-                let result = model.generation(self.generation).elsewhere(&faster, reply);
-                model.note(result);
-            }
-        }
         model.generation(self.generation).machines[self.machine].submitted.insert(ticket.0, operation);
         Ok(())
     }
 
     fn poll(&mut self) -> Option<Outcome> {
-        let outcome = self.inner.poll()?;
+        let Some(outcome) = self.inner.poll() else {
+            self.elsewhere.commits(&mut self.random);
+            return None;
+        };
         let mut model = self.model.borrow_mut();
         let generation = model.generation(self.generation);
         let result = match &outcome {

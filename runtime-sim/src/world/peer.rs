@@ -1,8 +1,12 @@
 //! How the simulated clients read: HTTP answers, WebSocket frames and server-sent events, parsed in the plainest way and
 //! with no line shared with the server. What is not well-formed is an error of the server's.
 
+mod deflate;
+
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+
+pub(super) use self::deflate::{Agreed, Deflater, Inflater, Offer};
 
 /// What an answer begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ impl Head {
 /// The next piece of what the server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Piece {
+    /// The server waits for the body (100).
+    Continue,
     Head(Head),
     Body(Vec<u8>),
     End,
@@ -37,6 +43,8 @@ pub(super) enum Piece {
 pub(super) struct Frame {
     pub(super) opcode: u8,
     pub(super) payload: Vec<u8>,
+    /// It came compressed.
+    pub(super) inflated: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,24 +57,49 @@ enum State {
     Trailer,
     ToEnd,
     Frames,
-    /// A Close frame came: nothing may follow.
+    /// A Close frame came: nothing may follow but pongs.
     Closed,
 }
 
+/// What a request says about how its answer may look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    /// There is no body, whatever the head says (HEAD).
+    pub(super) head_only: bool,
+    /// By a client of HTTP/1.0, which knows no chunks.
+    pub(super) old: bool,
+    /// It expects 100 (RFC 9110 section 10.1.1): no other request is told to go on.
+    pub(super) expects: bool,
+}
+
 /// Reads one connection.
-#[derive(Debug)]
 pub(super) struct Reader {
     bytes: VecDeque<u8>,
     state: State,
-    /// For each answer that is awaited, whether it has no body whatever its head says (HEAD).
-    asked: VecDeque<bool>,
+    /// The requests whose answers are awaited.
+    asked: VecDeque<Asked>,
+    /// The extension that was offered with an upgrade.
+    offer: Option<Offer>,
+    agreed: Option<Agreed>,
+    inflater: Option<Inflater>,
+    /// The server said that it closes behind this answer.
+    last: bool,
     /// Answers that nobody awaits are no error: what was sent is nonsense.
     lenient: bool,
 }
 
 impl Reader {
     pub(super) fn new() -> Self {
-        Self { bytes: VecDeque::new(), state: State::Head, asked: VecDeque::new(), lenient: false }
+        Self {
+            bytes: VecDeque::new(),
+            state: State::Head,
+            asked: VecDeque::new(),
+            offer: None,
+            agreed: None,
+            inflater: None,
+            last: false,
+            lenient: false,
+        }
     }
 
     /// For a client that does not know what it asked.
@@ -74,8 +107,24 @@ impl Reader {
         Self { lenient: true, ..Self::new() }
     }
 
-    pub(super) fn ask(&mut self, head_only: bool) {
-        self.asked.push_back(head_only);
+    pub(super) fn ask(&mut self, asked: Asked) {
+        self.asked.push_back(asked);
+    }
+
+    /// A request that upgrades to WebSocket, and what it offers.
+    pub(super) fn ask_to_upgrade(&mut self, offer: Option<Offer>) {
+        self.offer = offer;
+        self.ask(Asked::default());
+    }
+
+    /// What was agreed on about compression.
+    pub(super) fn agreed(&self) -> Option<Agreed> {
+        self.agreed
+    }
+
+    /// Whether the server closes behind the answer that was read last, as it said itself.
+    pub(super) fn is_last(&self) -> bool {
+        self.last
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -86,6 +135,11 @@ impl Reader {
     pub(super) fn is_between(&self) -> bool {
         let between = matches!(self.state, State::Head | State::ToEnd | State::Frames | State::Closed);
         between && self.bytes.is_empty()
+    }
+
+    /// Whether the end of the stream is the end of the answer.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.state == State::ToEnd
     }
 
     pub(super) fn next(&mut self) -> Result<Option<Piece>, String> {
@@ -150,13 +204,17 @@ impl Reader {
                     return Ok((count > 0).then(|| Piece::Body(self.take(count))));
                 }
                 State::Frames => return self.frame(),
-                State::Closed if self.bytes.is_empty() => return Ok(None),
-                State::Closed => return Err("bytes follow a Close frame".into()),
+                // Pings are answered until the client's Close has come (RFC 6455 section 5.5.2).
+                State::Closed => match self.bytes.front() {
+                    None => return Ok(None),
+                    Some(0x8a) => return self.frame(),
+                    Some(_) => return Err("more than pongs follow a Close frame".into()),
+                },
             }
         }
     }
 
-    /// `None`: it was an interim answer.
+    /// `None`: it was an interim answer that says nothing.
     fn head(&mut self, head: &str) -> Result<Option<Piece>, String> {
         let mut lines = head.trim_end_matches("\r\n").split("\r\n");
         let first = lines.next().unwrap_or_default();
@@ -172,7 +230,15 @@ impl Reader {
         }
         let head = Head { status, fields };
         if status == 100 {
-            return Ok(None);
+            // Once, and to who asked for it (RFC 9110 section 15.2.1).
+            return match self.asked.front_mut() {
+                Some(asked) if asked.expects => {
+                    asked.expects = false;
+                    Ok(Some(Piece::Continue))
+                }
+                _ if self.lenient => Ok(None),
+                _ => Err("100, and nobody expected it".into()),
+            };
         }
         let awaited = self.asked.pop_front();
         if awaited.is_none() && !self.lenient && status != 408 && status != 503 {
@@ -190,7 +256,32 @@ impl Reader {
         if chunked && length.is_some() {
             return Err("there are a length and chunks".into());
         }
-        self.state = match (status, awaited == Some(true), chunked, length) {
+        let mut asked = awaited.unwrap_or_default();
+        // Where there are too many connections, that is said before anything is read.
+        asked.head_only &= head.field("Retry-After") != Some("10");
+        if chunked && asked.old {
+            return Err("chunks, to a client of HTTP/1.0".into());
+        }
+        if head.field("Date").is_none()
+            && status >= 200
+            && awaited.is_some()
+            && !self.lenient
+            && status != 503
+        {
+            return Err("there is no Date".into());
+        }
+        let says = head.field("Connection").unwrap_or_default();
+        let is_endless = !chunked && length.is_none() && !matches!(status, 101 | 204 | 304);
+        self.last = says.eq_ignore_ascii_case("close") || is_endless && !asked.head_only;
+        if status == 101 {
+            self.agreed = match (&self.offer, head.field("Sec-WebSocket-Extensions")) {
+                (_, None) => None,
+                (Some(offer), Some(answer)) => Some(offer.accept(answer)?),
+                (None, Some(answer)) => return Err(format!("nothing was offered, and {answer} is answered")),
+            };
+            self.inflater = self.agreed.map(Inflater::new);
+        }
+        self.state = match (status, asked.head_only, chunked, length) {
             (101, ..) => State::Frames,
             (204 | 304, ..) | (_, true, ..) => State::Length(0),
             (_, _, true, _) => State::ChunkHead,
@@ -203,7 +294,8 @@ impl Reader {
     fn frame(&mut self) -> Result<Option<Piece>, String> {
         let at = |index: usize| self.bytes.get(index).copied().map(usize::from);
         let (Some(first), Some(second)) = (at(0), at(1)) else { return Ok(None) };
-        if first & 0x70 != 0 || first & 0x80 == 0 || second & 0x80 != 0 {
+        let is_compressed = first & 0x70 == 0x40 && first & 0xf == 1 && self.inflater.is_some();
+        if first & 0x70 != 0 && !is_compressed || first & 0x80 == 0 || second & 0x80 != 0 {
             return Err(format!("a frame begins with {first:02x} {second:02x}"));
         }
         let extra = match second {
@@ -226,17 +318,22 @@ impl Reader {
         }
         let opcode = (first & 0xf) as u8;
         self.take(2 + extra);
-        let payload = self.take(length);
+        let mut payload = self.take(length);
+        if let (true, Some(inflater)) = (is_compressed, &mut self.inflater) {
+            payload = inflater.message(&payload)?;
+        }
         match opcode {
             1 | 9 | 10 => {}
             8 => self.state = State::Closed,
             other => return Err(format!("a frame has the opcode {other}")),
         }
-        Ok(Some(Piece::Frame(Frame { opcode, payload })))
+        Ok(Some(Piece::Frame(Frame { opcode, payload, inflated: is_compressed })))
     }
 
     fn take(&mut self, count: usize) -> Vec<u8> {
-        self.bytes.drain(..count).collect()
+        let taken = self.bytes.make_contiguous()[..count].to_vec();
+        self.bytes.drain(..count);
+        taken
     }
 
     /// How many bytes there are up to the end of these.
@@ -246,9 +343,14 @@ impl Reader {
     }
 }
 
-/// A frame of a client, masked with this key.
+/// A frame of a client, masked with this key: a whole message.
 pub(super) fn frame(opcode: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
-    let mut bytes = vec![0x80 | opcode];
+    frame_of(0x80 | opcode, payload, key)
+}
+
+/// The same with the first byte as it is: FIN, the reserved bits, the opcode.
+pub(super) fn frame_of(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
+    let mut bytes = vec![first];
     match payload.len() {
         length @ 0..126 => bytes.push(0x80 | length as u8),
         length @ 126..=0xffff => {
@@ -339,8 +441,8 @@ mod tests {
     #[test]
     fn a_chunked_answer_is_read_to_its_end_and_no_further() {
         let mut reader = Reader::new();
-        reader.ask(false);
-        let bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+        reader.ask(Asked::default());
+        let bytes = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         let pieces = read(&mut reader, bytes).unwrap();
         assert_eq!(pieces[1..], [Piece::Body(b"abc".to_vec()), Piece::End]);
         assert!(reader.is_between());
@@ -350,11 +452,37 @@ mod tests {
     #[test]
     fn a_frame_behind_a_close_is_an_error() {
         let mut reader = Reader::new();
-        reader.ask(false);
+        reader.ask(Asked::default());
         let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02hi\x88\x00";
         let pieces = read(&mut reader, switched).unwrap();
-        assert_eq!(pieces[1], Piece::Frame(Frame { opcode: 1, payload: b"hi".to_vec() }));
+        assert_eq!(pieces[1], Piece::Frame(Frame { opcode: 1, payload: b"hi".to_vec(), inflated: false }));
         assert!(read(&mut reader, b"\x81\x00").is_err());
+    }
+
+    #[test]
+    fn a_pong_may_follow_a_close() {
+        let mut reader = Reader::new();
+        reader.ask(Asked::default());
+        let switched = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x88\x00\x8a\x01x";
+        assert_eq!(read(&mut reader, switched).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_an_error() {
+        let chunked: &[u8] = b"HTTP/1.1 200 OK\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let compressed: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\n\r\n\xc1\x00";
+        let continued: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+        let old = Asked { old: true, ..Asked::default() };
+        for (asked, bytes) in [(old, chunked), (Asked::default(), compressed), (Asked::default(), continued)]
+        {
+            let mut reader = Reader::new();
+            reader.ask(asked);
+            assert!(read(&mut reader, bytes).is_err(), "{}", bytes.escape_ascii());
+        }
+        let mut reader = Reader::new();
+        reader.ask(Asked { expects: true, ..Asked::default() });
+        assert_eq!(read(&mut reader, continued).unwrap(), [Piece::Continue]);
+        assert!(read(&mut reader, continued).is_err(), "once");
     }
 
     #[test]

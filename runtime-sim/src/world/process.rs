@@ -10,7 +10,7 @@ use keepwatch_watch::{
     Event, Filter as WatchFilter, Handle, Listed, Pending, Revision, Subscription, Unavailable,
 };
 
-use super::check::{self, Cursor};
+use super::check::{self, Cursor, Known};
 use super::core::{Actor, Core, End, LinkId};
 use super::model::{Entry, Filter};
 use super::writer::KEYS;
@@ -25,7 +25,7 @@ pub(super) struct Process {
     filter: Filter,
     writes: usize,
     write: Option<Future<Reply>>,
-    list: Option<(u64, Future<Listed>)>,
+    list: Option<(Known, Future<Listed>)>,
     watch: Option<Future<Watched>>,
     subscription: Option<Subscription>,
     cursor: Option<Cursor>,
@@ -115,23 +115,23 @@ impl Process {
     }
 
     fn list(&mut self, handle: &Handle, generation: usize, core: &mut Core) -> Result<(), String> {
-        let told = self.list.as_ref().map_or(0, |(told, _)| *told);
+        let known = self.list.as_ref().map(|(known, _)| *known).unwrap_or_default();
         let mut list = self.list.take().map(|(_, list)| list);
         match take(&mut list) {
             Some(Ok(Listed { revision, items })) => {
                 let items: Vec<Entry> = items.iter().map(Entry::from).collect();
                 let filter = Filter::Prefix(String::new());
-                check::list(&filter, generation, revision.as_u64(), &items, told, core)?;
+                check::list(&filter, generation, revision.as_u64(), &items, known, core)?;
                 if self.cursor.is_none() {
                     self.cursor = Some(Cursor::new(&self.filter, generation, revision.as_u64(), core));
                 }
             }
             Some(Err(Unavailable::Gone)) => core.marks.hit("handle: gone"),
             Some(Err(why)) => return Err(format!("a list is refused: {why}")),
-            None => self.list = list.map(|list| (told, list)),
+            None => self.list = list.map(|list| (known, list)),
         }
         if self.list.is_none() && (self.cursor.is_none() || self.random.chance(100)) {
-            self.list = Some((check::told(generation, core), future(handle.list(""))));
+            self.list = Some((Known::called(generation, core), future(handle.list(""))));
         }
         Ok(())
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use keepwatch_protocol::Instant;
 
-use super::check::{self, Cursor};
+use super::check::{Cursor, Known};
 use super::core::{Actor, Core, End, LinkId};
 use super::faults::Fault;
 use super::model::{Entry, Filter};
-use super::peer::{Blocks, Head, Lines, Reader, escaped};
+use super::peer::{self, Blocks, Deflater, Head, Lines, Offer, Piece, Reader, escaped};
 use super::writer::KEYS;
 use crate::random::Random;
 
@@ -75,8 +75,6 @@ pub(super) struct Watcher {
     blocks: Blocks,
     head: Option<Head>,
     body: Vec<u8>,
-    /// What was known when it asked.
-    told: u64,
     /// The token of the next page, and the revision that the list is at.
     page: Option<(String, u64)>,
     next: Instant,
@@ -87,12 +85,38 @@ pub(super) struct Watcher {
     /// The most that the server grants.
     hold: Duration,
     patience: Duration,
-    /// Operations on a WebSocket whose answer has not come: the id, and what was asked.
-    operations: Vec<(u64, &'static str)>,
+    /// Operations on a WebSocket whose answer has not come.
+    operations: Vec<Operation>,
     next_id: u64,
     closing: bool,
+    /// It is a client of HTTP/1.0, and whether one that asks to keep the connection.
+    old: Option<bool>,
+    speech: Speech,
     /// It ended its side: nothing more can be asked on this connection.
     finished: bool,
+}
+
+/// What was asked on a WebSocket.
+struct Operation {
+    id: u64,
+    what: &'static str,
+    key: &'static str,
+    known: Known,
+}
+
+/// How it says its messages on a WebSocket.
+#[derive(Default)]
+struct Speech {
+    /// What it offers.
+    offer: Option<Offer>,
+    /// What was agreed on; `None`: its messages go as they are.
+    deflater: Option<Deflater>,
+    /// It was told that there is no memory for what it compresses: it compresses no more.
+    is_plain: bool,
+    /// In a thousand: how many messages are cut into fragments, with other frames between them.
+    fragments: u32,
+    /// What its pings said that are not answered.
+    pings: Vec<Vec<u8>>,
 }
 
 /// One watch. All transports have one, a WebSocket with operations has several.
@@ -100,6 +124,8 @@ struct Watch {
     id: u64,
     filter: Filter,
     cursor: Option<Cursor>,
+    /// What was known when it was asked for, or for the list before it.
+    known: Known,
     /// The state comes first, and these are the keys of it that came.
     state: Option<Vec<Entry>>,
     /// Nothing was said of it since it was asked for.
@@ -129,6 +155,7 @@ impl Watcher {
                 id: 1 + index,
                 filter,
                 cursor: None,
+                known: Known::default(),
                 state: None,
                 fresh: true,
                 listing: false,
@@ -136,8 +163,18 @@ impl Watcher {
                 restating: None,
             }
         });
+        let watches = watches.collect();
+        let streams = matches!(transport, Transport::LongPoll | Transport::Lines | Transport::Events);
+        let old = (streams && random.chance(200)).then(|| random.chance(500));
+        let speech = Speech {
+            offer: random.chance(650).then(|| Offer::draw(&mut random)),
+            fragments: random.one_of(&[0, 100, 500]),
+            ..Speech::default()
+        };
         Self {
-            watches: watches.collect(),
+            watches,
+            old,
+            speech,
             random,
             transport,
             begin,
@@ -148,7 +185,6 @@ impl Watcher {
             blocks: Blocks::default(),
             head: None,
             body: Vec::new(),
-            told: 0,
             page: None,
             next: Instant::START,
             heard: Instant::START,
@@ -179,6 +215,8 @@ impl Watcher {
         self.operations.clear();
         self.closing = false;
         self.finished = false;
+        self.speech.deflater = None;
+        self.speech.pings.clear();
     }
 
     fn link(&mut self, core: &mut Core) -> LinkId {
@@ -205,9 +243,6 @@ impl Watcher {
         if let Some(cursor) = &mut self.watches[0].cursor {
             cursor.begin(link, core);
         }
-        if self.page.is_none() {
-            self.told = check::told(core.generation_of(link), core);
-        }
         (self.heard, self.asked) = (core.now.instant, core.now.instant);
         self.lines = Lines::default();
         self.blocks = Blocks::default();
@@ -215,7 +250,7 @@ impl Watcher {
         let lists = self.begin == Begin::List && self.watches[0].cursor.is_none();
         let request = if self.transport == Transport::Socket {
             self.doing = Doing::Watching;
-            format!("GET /v1/watch HTTP/1.1\r\nHost: sim\r\n{UPGRADE}\r\n")
+            format!("GET /v1/watch HTTP/1.1\r\nHost: sim\r\n{}\r\n", self.upgrade())
         } else if lists {
             self.doing = Doing::Listing;
             self.list_request()
@@ -226,7 +261,7 @@ impl Watcher {
                 Transport::LongPoll => String::new(),
                 Transport::Lines => "Accept: application/x-ndjson\r\n".into(),
                 Transport::Events => "Accept: text/event-stream\r\n".into(),
-                Transport::Messages | Transport::Socket => UPGRADE.into(),
+                Transport::Messages | Transport::Socket => self.upgrade(),
             };
             let mut fields = fields;
             let mut target = target;
@@ -240,9 +275,17 @@ impl Watcher {
             if self.watches[0].cursor.is_some() {
                 core.marks.hit(&format!("{}: resumed", self.transport.name()));
             }
-            format!("GET {target} HTTP/1.1\r\nHost: sim\r\n{fields}\r\n")
+            let version = self.version();
+            format!("GET {target} {version}{fields}\r\n")
         };
-        self.reader.ask(false);
+        if self.page.is_none() {
+            self.watches[0].known = Known::behind(link, request.len(), core);
+        }
+        if self.transport == Transport::Socket || self.transport == Transport::Messages && !lists {
+            self.reader.ask_to_upgrade(self.speech.offer);
+        } else {
+            self.reader.ask(peer::Asked { old: self.old.is_some(), ..peer::Asked::default() });
+        }
         core.send(link, request.as_bytes());
         let mut random = self.random.clone();
         if !socket && core.strikes(Fault::HalfClose, &mut random) {
@@ -268,7 +311,24 @@ impl Watcher {
             }
             None => self.watches[0].state = Some(Vec::new()),
         }
-        format!("GET {target} HTTP/1.1\r\nHost: sim\r\n\r\n")
+        format!("GET {target} {}\r\n", self.version())
+    }
+
+    /// The end of the request line, and what goes with it.
+    fn version(&self) -> &'static str {
+        match self.old {
+            None => "HTTP/1.1\r\nHost: sim\r\n",
+            Some(false) => "HTTP/1.0\r\n",
+            Some(true) => "HTTP/1.0\r\nConnection: keep-alive\r\n",
+        }
+    }
+
+    /// The fields of an upgrade: now and then the offer stands behind one that nobody knows.
+    fn upgrade(&mut self) -> String {
+        let Some(offer) = &self.speech.offer else { return UPGRADE.into() };
+        let before =
+            self.random.one_of(&["", "x-webkit-nothing, ", "permessage-deflate; server_max_window_bits=8, "]);
+        format!("{UPGRADE}Sec-WebSocket-Extensions: {before}{}\r\n", offer.element())
     }
 
     fn watch_target(&mut self) -> String {
@@ -373,9 +433,23 @@ impl Actor for Watcher {
         if self.link != Some(link) {
             return;
         }
+        if how == End::Finished && self.reader.is_to_end() && self.doing != Doing::Left {
+            let is_whole = serde_json::from_slice::<serde_json::Value>(&self.body).is_ok();
+            if self.doing != Doing::Listing || is_whole {
+                let result = self.piece(Piece::End, link, core);
+                core.check(result);
+                if self.link != Some(link) {
+                    return;
+                }
+            }
+        }
         // A list whose revision left the log breaks off.
         let may_cut = self.doing == Doing::Listing;
         let prompt = core.is_prompt(link, core.opened(link));
+        if self.speech.is_plain {
+            // Another time there may be memory again.
+            self.speech.is_plain = core.calm || self.random.chance(800);
+        }
         if how == End::Finished && !self.reader.is_between() && prompt && !may_cut {
             core.fail(format!("#{link}: an answer is cut"));
         }

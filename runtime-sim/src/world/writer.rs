@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use keepwatch_protocol::Instant;
 
-use super::check;
+use super::check::{self, Known};
 use super::core::{Actor, Core, End, LinkId};
 use super::faults::Fault;
 use super::model::Entry;
-use super::peer::{Head, Piece, Reader, escaped};
+use super::peer::{self, Head, Piece, Reader, escaped};
 use crate::random::Random;
 
 /// The keys of a world: few, so that writers meet.
@@ -34,6 +34,8 @@ pub(super) struct Writer {
     heard: Instant,
     /// It ended its side: nothing more can be asked on this connection.
     finished: bool,
+    /// A body that is not sent before the server says that it waits for it, or this time has come.
+    held: Option<(Vec<u8>, Instant)>,
     left: bool,
     last: bool,
 }
@@ -41,7 +43,7 @@ pub(super) struct Writer {
 struct Asked {
     key: &'static str,
     what: What,
-    told: u64,
+    known: Known,
     generation: usize,
 }
 
@@ -57,6 +59,7 @@ enum What {
     },
     Get {
         unless: Option<u64>,
+        head_only: bool,
     },
     /// Must be refused with this status.
     Wrong(u16),
@@ -69,6 +72,8 @@ enum What {
 enum Only {
     Always,
     At(u64),
+    /// At one of these.
+    AnyOf([u64; 2]),
     Exists,
     Absent,
 }
@@ -78,6 +83,7 @@ impl Only {
         match self {
             Self::Always => true,
             Self::At(revision) => current.is_some_and(|entry| entry.revision == revision),
+            Self::AnyOf(these) => current.is_some_and(|entry| these.contains(&entry.revision)),
             Self::Exists => current.is_some(),
             Self::Absent => current.is_none(),
         }
@@ -87,6 +93,7 @@ impl Only {
         match self {
             Self::Always => String::new(),
             Self::At(revision) => format!("If-Match: \"{revision}\"\r\n"),
+            Self::AnyOf([one, other]) => format!("If-Match: \"{one}\", \"{other}\"\r\n"),
             Self::Exists => "If-Match: *\r\n".into(),
             Self::Absent => "If-None-Match: *\r\n".into(),
         }
@@ -109,6 +116,7 @@ impl Writer {
             next: Instant::START,
             heard: Instant::START,
             finished: false,
+            held: None,
             left: false,
             last: false,
         }
@@ -142,10 +150,16 @@ impl Writer {
             };
             let known = if is_race { newest } else { self.known.get(key).copied() };
             let what = self.choose(known, is_race);
-            self.put_request(key, &what, &mut bytes);
-            let told = check::told(generation, core);
-            self.reader.ask(false);
-            self.asked.push_back(Asked { key, what, told, generation });
+            let head_only = matches!(what, What::Get { head_only: true, .. });
+            let expects = self.put_request(key, &what, core.now.instant, &mut bytes);
+            let known = Known::behind(link, bytes.len(), core);
+            self.reader.ask(peer::Asked { head_only, expects, ..peer::Asked::default() });
+            self.asked.push_back(Asked { key, what, known, generation });
+            if expects {
+                // Nothing may stand between the head and its body.
+                core.wake_at(core.now.instant + CONTINUE);
+                break;
+            }
         }
         self.heard = core.now.instant;
         core.send(link, &bytes);
@@ -153,7 +167,7 @@ impl Writer {
         if core.strikes(Fault::EndUnread, &mut random) {
             core.close(link);
             self.lose(core);
-        } else if core.strikes(Fault::HalfClose, &mut random) {
+        } else if self.held.is_none() && core.strikes(Fault::HalfClose, &mut random) {
             core.finish(link);
             self.finished = true;
         }
@@ -168,7 +182,11 @@ impl Writer {
             (0, _) => Only::Absent,
             (1, _) => Only::Exists,
             (2..5, Some(revision)) => Only::At(revision),
-            (5, Some(revision)) => Only::At(revision - 1),
+            (5, Some(revision)) => random.one_of(&[
+                Only::At(revision - 1),
+                Only::AnyOf([revision - 1, revision]),
+                Only::AnyOf([revision, 1]),
+            ]),
             _ => Only::Always,
         };
         match random.below(if is_race { 13 } else { 20 }) {
@@ -190,7 +208,9 @@ impl Writer {
                 self.writes = self.writes.saturating_sub(1);
                 What::Delete { only: if only == Only::Absent { Only::Always } else { only } }
             }
-            14..18 => What::Get { unless: known.filter(|_| random.chance(700)) },
+            14..18 => {
+                What::Get { unless: known.filter(|_| random.chance(700)), head_only: random.chance(200) }
+            }
             18 => match random.below(6) {
                 0 => What::Wrong(404),
                 1 => What::Wrong(413),
@@ -201,14 +221,20 @@ impl Writer {
         }
     }
 
-    fn put_request(&mut self, key: &str, what: &What, bytes: &mut Vec<u8>) {
+    /// Returns whether its body waits for the server's word.
+    fn put_request(&mut self, key: &str, what: &What, now: Instant, bytes: &mut Vec<u8>) -> bool {
         let key = escaped(key);
         let (method, target, fields, body): (_, _, _, &[u8]) = match what {
             What::Put { value, only, .. } => ("PUT", format!("/v1/kv/{key}"), only.field(), value),
             What::Delete { only } => ("DELETE", format!("/v1/kv/{key}"), only.field(), b""),
-            What::Get { unless } => {
-                let field = unless.map(|revision| format!("If-None-Match: \"{revision}\"\r\n"));
-                ("GET", format!("/v1/kv/{key}"), field.unwrap_or_default(), b"")
+            What::Get { unless, head_only } => {
+                let field = unless.map(|revision| match self.random.below(3) {
+                    0 => format!("If-None-Match: W/\"{revision}\", \"1\"\r\n"),
+                    1 => format!("If-None-Match: \"other\"\r\nIf-None-Match: \"{revision}\"\r\n"),
+                    _ => format!("If-None-Match: \"{revision}\"\r\n"),
+                });
+                let method = if *head_only { "HEAD" } else { "GET" };
+                (method, format!("/v1/kv/{key}"), field.unwrap_or_default(), b"")
             }
             What::Wrong(404) => ("GET", "/nowhere".into(), String::new(), b""),
             What::Wrong(405) => ("POST", format!("/v1/kv/{key}"), String::new(), b""),
@@ -228,12 +254,30 @@ impl Writer {
                     bytes.extend_from_slice(part);
                     bytes.extend_from_slice(b"\r\n");
                 }
-                return bytes.extend_from_slice(b"0\r\n\r\n");
+                bytes.extend_from_slice(b"0\r\n\r\n");
+                return false;
             }
             bytes.extend(format!("Content-Length: {}\r\n", body.len()).into_bytes());
+            if self.random.chance(100) {
+                bytes.extend_from_slice(b"Expect: 100-continue\r\n\r\n");
+                self.held = Some((body.to_vec(), now + CONTINUE));
+                return true;
+            }
         }
         bytes.extend_from_slice(b"\r\n");
         bytes.extend_from_slice(body);
+        false
+    }
+
+    /// The body follows that was held back.
+    fn go_on(&mut self, core: &mut Core) {
+        if let (Some((body, _)), Some(link)) = (self.held.take(), self.link) {
+            if let Some(asked) = self.asked.back_mut() {
+                asked.known = Known::behind(link, body.len(), core);
+            }
+            self.heard = core.now.instant;
+            core.send(link, &body);
+        }
     }
 
     /// The connection is gone. What was asked may have happened or not.
@@ -243,6 +287,7 @@ impl Writer {
         }
         self.link = None;
         self.finished = false;
+        self.held = None;
         self.asked.clear();
         self.head = None;
         self.body.clear();
@@ -257,13 +302,14 @@ impl Writer {
                 other => Err(format!("nobody asked, and it is answered {other}")),
             };
         };
-        let Asked { key, what, told, generation } = asked;
+        let Asked { key, what, known, generation } = asked;
         if generation != core.generation_of(link) {
             return Err("an answer of another server".into());
         }
         let json = || -> Option<u64> {
             serde_json::from_slice::<serde_json::Value>(&body).ok()?.get("revision")?.as_u64()
         };
+        let length = head.field("Content-Length").and_then(|text| text.parse::<usize>().ok());
         let wrong = |why: &str| {
             let body = String::from_utf8_lossy(&body).chars().take(100).collect::<String>();
             Err(format!("{what:?} of {key:?} was answered {}, {:?}: {why}", head.status, body))
@@ -311,7 +357,7 @@ impl Writer {
                 Ok(())
             }
             (What::Delete { .. } | What::Get { .. }, 404) => {
-                if check::was(key, generation, told, core, |entry| entry.is_none()) {
+                if check::was(key, generation, known, core, |entry| entry.is_none()) {
                     core.marks.hit("short poll: 404");
                     self.known.remove(key);
                     return Ok(());
@@ -327,28 +373,35 @@ impl Writer {
                     Some(revision) => self.known.insert(key, revision),
                     None => self.known.remove(key),
                 };
-                let was = check::was(key, generation, told, core, |entry| {
+                let was = check::was(key, generation, known, core, |entry| {
                     entry.map(|entry| entry.revision) == current && !only.holds(entry)
                 });
                 if was { Ok(()) } else { wrong("its condition held") }
             }
             (What::Put { .. }, 507) => Ok(()),
-            (What::Get { unless }, 200) => {
+            (What::Get { unless, head_only }, 200) => {
                 let Some(tag) = head.tag().filter(|tag| Some(*tag) != *unless) else {
                     return wrong("no new tag");
                 };
                 self.known.insert(key, tag);
-                let was = check::was(key, generation, told, core, |entry| {
-                    entry.is_some_and(|entry| entry.revision == tag && entry.value.as_ref() == Some(&body))
+                let was = check::was(key, generation, known, core, |entry| {
+                    entry.is_some_and(|entry| {
+                        let value = entry.value.as_deref().unwrap_or_default();
+                        let same = if *head_only { length == Some(value.len()) } else { value == body };
+                        entry.revision == tag && same
+                    })
                 });
+                if *head_only {
+                    core.marks.hit("short poll: HEAD");
+                }
                 core.model.borrow_mut().generation(generation).tell(tag);
                 core.marks.hit("short poll: 200");
                 if was { Ok(()) } else { wrong("it was never so") }
             }
-            (What::Get { unless: Some(known) }, 304) => {
+            (What::Get { unless: Some(revision), .. }, 304) => {
                 core.marks.hit("short poll: 304");
-                let was = check::was(key, generation, told, core, |entry| {
-                    entry.is_some_and(|entry| entry.revision == *known)
+                let was = check::was(key, generation, known, core, |entry| {
+                    entry.is_some_and(|entry| entry.revision == *revision)
                 });
                 if was && body.is_empty() { Ok(()) } else { wrong("it was another") }
             }
@@ -359,6 +412,9 @@ impl Writer {
 
 /// Nanoseconds from one beat to the next.
 const BEAT: u64 = 2_000_000_000;
+
+/// How long a body is held back before it is sent all the same (RFC 9110 section 10.1.1).
+const CONTINUE: Duration = Duration::from_secs(1);
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -378,6 +434,9 @@ impl Actor for Writer {
                 return self.rest(1000, core);
             }
         }
+        if self.held.as_ref().is_some_and(|(_, at)| core.now.instant >= *at) {
+            self.go_on(core);
+        }
         if core.now.instant < self.next || (self.writes == 0 && self.asked.is_empty()) {
             return;
         }
@@ -387,7 +446,7 @@ impl Actor for Writer {
             }
             self.lose(core);
         }
-        if self.asked.len() < 4 && !self.finished {
+        if self.asked.len() < 4 && !self.finished && self.held.is_none() {
             self.ask(core);
             let most = self.random.one_of(&[10, 500, 4000]);
             self.rest(most, core);
@@ -411,6 +470,17 @@ impl Actor for Writer {
                     let Some(head) = self.head.take() else { return };
                     let result = self.answered(&head, link, core);
                     core.check(result);
+                    if self.held.is_some() && self.asked.is_empty() {
+                        // It was refused before its body, which nobody waits for now.
+                        core.marks.hit("expect: refused");
+                        core.close(link);
+                        self.lose(core);
+                        return self.rest(1000, core);
+                    }
+                }
+                Ok(Some(Piece::Continue)) => {
+                    core.marks.hit("expect: continued");
+                    self.go_on(core);
                 }
                 Ok(Some(Piece::Frame(_))) => return core.fail("a frame without an upgrade"),
                 Err(problem) => return core.fail(format!("#{link}: {problem}")),

@@ -11,6 +11,8 @@
 //! | `Hello`, `Count` | the demonstrations | the peer's end; the fourth line |
 //! | `Socket` | a WebSocket | its close |
 
+use std::time::Duration;
+
 use keepwatch_protocol::http1::{self, Disposition, Exchange, StatusCode};
 use keepwatch_protocol::websocket;
 use keepwatch_protocol::{
@@ -39,6 +41,8 @@ pub(super) struct Connection {
     ping_waited: bool,
     /// Input was not taken, as so much waited to be written or the turn was over: a silence of the peer says nothing.
     held: bool,
+    /// What the protocol was due for is not looked at before then: it was held back, and may still be.
+    again: Instant,
     pub(super) leaving: Leaving,
     pub(super) listed: Listed,
 }
@@ -60,6 +64,10 @@ impl Listed {
         }
     }
 }
+
+/// How long what is due waits for a connection whose input is held back. Its peer is slow: to look at every tick would be to
+/// spin.
+const HELD_BACK: Duration = Duration::from_millis(500);
 
 /// Whether the server drains, as far as a connection is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +107,7 @@ impl Connection {
             due: false,
             ping_waited: false,
             held: false,
+            again: Instant::START,
             leaving: Leaving::No,
             listed: Listed::No,
         }
@@ -157,6 +166,7 @@ impl Connection {
 
     fn protocol_deadline(&mut self, out: &mut SendQueue, now: Now) -> Option<After> {
         if std::mem::take(&mut self.held) {
+            self.again = now.instant + HELD_BACK;
             // What the peer said meanwhile is heard first, and a ping that it could not see is not held against it.
             if let Protocol::WebSocket(websocket) = &mut self.protocol {
                 websocket.postpone_pong(now);
@@ -414,6 +424,7 @@ impl Connection {
             Protocol::Http(http) => http.deadline(),
             Protocol::WebSocket(websocket) => websocket.deadline(),
         };
+        let protocol = protocol.map(|at| at.max(self.again));
         let activity = match &self.activity {
             Activity::Held(held) => held.deadline(),
             Activity::Stream(_) => Some(self.heartbeat),

@@ -107,9 +107,10 @@ impl Compression {
         self.pool.as_ref()
     }
 
-    /// The bytes of what is taken and of what is set aside: those of [`memory`](Self::memory) without what lies idle.
-    #[cfg(all(test, feature = "deflate"))]
-    pub(in super::super) fn used(&self) -> usize {
+    /// The bytes of what is taken and of what is set aside: those of [`memory`](Self::memory) without what lies idle. None when
+    /// no connection is left.
+    #[cfg(feature = "deflate")]
+    pub fn used(&self) -> usize {
         self.pool.as_ref().map_or(0, |pool| pool.used())
     }
 

@@ -105,7 +105,6 @@ impl Pool {
         shelf.used + shelf.idle
     }
 
-    #[cfg(test)]
     pub(super) fn used(&self) -> usize {
         self.shelf().used
     }

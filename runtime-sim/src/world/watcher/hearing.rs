@@ -16,6 +16,12 @@ impl Watcher {
             Piece::Head(head) => {
                 core.marks.hit(&format!("status: {}", head.status));
                 let switched = head.status == 101;
+                self.finished |= self.reader.is_last();
+                if switched {
+                    self.switched(core);
+                } else if self.old.is_some() {
+                    core.marks.hit(if self.finished { "http/1.0: closed" } else { "http/1.0: kept" });
+                }
                 self.head = Some(head);
                 if switched && self.transport == Transport::Socket {
                     self.start_watches(core);
@@ -48,6 +54,7 @@ impl Watcher {
                 self.answered(&head, &body, link, core)
             }
             Piece::Frame(frame) => self.frame(&frame, link, core),
+            Piece::Continue => Err("it is to continue".into()),
         }
     }
 
@@ -143,7 +150,7 @@ impl Watcher {
         let prefix = match &watch.filter {
             Filter::Key(text) | Filter::Prefix(text) => Filter::Prefix(text.clone()),
         };
-        check::list(&prefix, core.generation_of(link), revision, &state, self.told, core)?;
+        check::list(&prefix, core.generation_of(link), revision, &state, watch.known, core)?;
         watch.cursor = Some(Cursor::new(&watch.filter, core.generation_of(link), revision, core));
         Ok(())
     }
@@ -152,6 +159,7 @@ impl Watcher {
     fn polled(&mut self, value: &Value, link: LinkId, core: &mut Core) -> Result<(), String> {
         let revision = value.get("revision").and_then(Value::as_u64).ok_or("a poll without a revision")?;
         let events = value.get("events").and_then(Value::as_array).ok_or("a poll without events")?;
+        let known = self.watches[0].known;
         let Some(cursor) = &mut self.watches[0].cursor else { return Err("a poll since nothing".into()) };
         if cursor.generation != core.generation_of(link) {
             return Err(format!("a poll since {} of another server is answered", cursor.revision));
@@ -160,8 +168,9 @@ impl Watcher {
             cursor.change(&check::entry(event)?, core)?;
         }
         cursor.bookmark(revision, core)?;
-        if revision < self.told && events.is_empty() {
-            return Err(format!("a poll at {revision}, and {} was known", self.told));
+        let told = known.told(core);
+        if revision < told && events.is_empty() {
+            return Err(format!("a poll at {revision}, and {told} was known"));
         }
         let after = core.now.instant.since(self.asked);
         // Cut by up to a tenth.
@@ -246,7 +255,7 @@ impl Watcher {
                             return Err(format!("the state has {items:?}"));
                         }
                     }
-                    check::list(&watch.filter, generation, revision, &items, self.told, core)?;
+                    check::list(&watch.filter, generation, revision, &items, watch.known, core)?;
                     let mut cursor = Cursor::new(&watch.filter, generation, revision, core);
                     cursor.begin(link, core);
                     watch.cursor = Some(cursor);
@@ -256,8 +265,9 @@ impl Watcher {
                     }
                     cursor.bookmark(revision, core)?;
                 } else {
-                    if revision < self.told {
-                        return Err(format!("it begins at {revision}, and {} was known", self.told));
+                    let told = watch.known.told(core);
+                    if revision < told {
+                        return Err(format!("it begins at {revision}, and {told} was known"));
                     }
                     let mut cursor = Cursor::new(&watch.filter, generation, revision, core);
                     cursor.begin(link, core);
@@ -266,8 +276,9 @@ impl Watcher {
             }
             "watching" => {
                 let revision = revision.ok_or("watching without a revision")?;
-                if revision < self.told {
-                    return Err(format!("it watches at {revision}, and {} was known", self.told));
+                let told = watch.known.told(core);
+                if revision < told {
+                    return Err(format!("it watches at {revision}, and {told} was known"));
                 }
                 watch.active = true;
                 if watch.cursor.as_ref().is_some_and(|cursor| cursor.generation != generation) && !may_restate

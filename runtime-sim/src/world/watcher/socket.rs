@@ -1,16 +1,21 @@
 //! What a watcher says and hears on a WebSocket.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::super::check::{self, Cursor};
+use super::super::check::{self, Cursor, Known};
 use super::super::core::{Core, LinkId};
-use super::super::model::Filter;
-use super::super::peer::{Frame, frame};
+use super::super::model::{Entry, Filter};
+use super::super::peer::{Deflater, Frame, frame_of};
 use super::super::writer::KEYS;
-use super::{Begin, Transport, Watcher};
+use super::{Begin, Operation, Transport, Watcher};
+
+/// The list before a watch has an id that is so much higher.
+const LIST: u64 = 1 << 32;
 
 impl Watcher {
-    fn operate(&mut self, mut message: Value, what: &'static str, core: &mut Core) {
+    fn operate(&mut self, mut message: Value, what: &'static str, key: &'static str, core: &mut Core) {
         let Some(link) = self.link else { return };
         let id = match message.get("id").and_then(Value::as_u64) {
             Some(id) => id,
@@ -20,20 +25,82 @@ impl Watcher {
             }
         };
         message["id"] = id.into();
-        self.operations.push((id, what));
         core.say(|| format!("#{link} says {message}"));
-        self.say(1, message.to_string().as_bytes(), link, core);
+        let bytes = self.message_bytes(message.to_string().as_bytes(), link, core);
+        let known = Known::behind(link, bytes.len(), core);
+        self.operations.push(Operation { id, what, key, known });
+        core.send(link, &bytes);
+    }
+
+    /// A message as this client says it: compressed or not, whole or in fragments with other frames between them.
+    fn message_bytes(&mut self, text: &[u8], link: LinkId, core: &mut Core) -> Vec<u8> {
+        let compresses = !self.speech.is_plain && !core.calm && self.random.chance(800);
+        let deflater = self.speech.deflater.as_mut().filter(|_| compresses);
+        let deflated = deflater.and_then(|deflater| deflater.message(text));
+        let (first, payload) = match &deflated {
+            Some(payload) => {
+                core.marks.hit("deflate: said");
+                (0x41, &payload[..])
+            }
+            None => (0x01, text),
+        };
+        if !self.random.chance(self.speech.fragments) {
+            return frame_of(0x80 | first, payload, self.key());
+        }
+        core.marks.hit("socket: fragments");
+        let mut bytes = Vec::new();
+        let mut rest = payload;
+        let mut opcode = first;
+        loop {
+            let count = self.random.below(rest.len() + 1);
+            let (part, behind) = rest.split_at(count);
+            bytes.extend(frame_of(opcode, part, self.key()));
+            (rest, opcode) = (behind, 0);
+            if self.random.chance(400) {
+                bytes.extend(self.ping());
+            } else if self.random.chance(200) {
+                bytes.extend(frame_of(0x8a, b"unasked", self.key()));
+            }
+            if self.random.chance(400) {
+                // What follows comes later: others are served in the middle of this message.
+                core.send(link, &std::mem::take(&mut bytes));
+                core.hesitate(link, Duration::from_millis(1 + self.random.below(400) as u64));
+            }
+            if rest.is_empty() || self.random.chance(300) {
+                break;
+            }
+        }
+        bytes.extend(frame_of(0x80, rest, self.key()));
+        bytes
+    }
+
+    /// A ping, whose pong is awaited.
+    fn ping(&mut self) -> Vec<u8> {
+        let payload = format!("ping {}", self.random.below(1000)).into_bytes();
+        let bytes = frame_of(0x89, &payload, self.key());
+        self.speech.pings.push(payload);
+        bytes
+    }
+
+    fn key(&mut self) -> [u8; 4] {
+        (self.random.next_u64() as u32).to_be_bytes()
     }
 
     pub(super) fn say(&mut self, opcode: u8, payload: &[u8], link: LinkId, core: &mut Core) {
-        let key = (self.random.next_u64() as u32).to_be_bytes();
-        core.send(link, &frame(opcode, payload, key));
+        core.send(link, &frame_of(0x80 | opcode, payload, self.key()));
+    }
+
+    /// The upgrade is answered.
+    pub(super) fn switched(&mut self, core: &mut Core) {
+        if self.speech.offer.is_some() {
+            let agreed = self.reader.agreed();
+            core.marks.hit(if agreed.is_some() { "deflate: agreed" } else { "deflate: declined" });
+            self.speech.deflater = agreed.map(Deflater::new);
+        }
     }
 
     /// Starts each watch of the socket that is not there: lists first, if it is to.
     pub(super) fn start_watches(&mut self, core: &mut Core) {
-        let Some(link) = self.link else { return };
-        self.told = check::told(core.generation_of(link), core);
         for index in 0..self.watches.len() {
             self.start_watch(index, core);
         }
@@ -54,8 +121,8 @@ impl Watcher {
         };
         if begin == Begin::List && watch.cursor.is_none() {
             watch.listing = true;
-            let message = json!({"op": "list", "prefix": text, "id": 100 + watch.id});
-            return self.operate(message, "list", core);
+            let message = json!({"op": "list", "prefix": text, "id": LIST + watch.id});
+            return self.operate(message, "list", "", core);
         }
         let mut message = json!({"op": "watch", name: text, "id": watch.id});
         if let Some(cursor) = &mut watch.cursor {
@@ -69,28 +136,38 @@ impl Watcher {
                 watch.state = Some(Vec::new());
             }
         }
-        self.operate(message, "watch", core);
+        self.operate(message, "watch", "", core);
     }
 
     /// Something that a client of a socket does beside watching.
     pub(super) fn dabble(&mut self, core: &mut Core) {
         let key = self.random.one_of(KEYS);
         let known = self.watches[0].cursor.as_ref().map_or(0, |cursor| cursor.revision);
-        match self.random.below(6) {
-            0 => self.operate(json!({"op": "put", "key": key, "value": format!("by {known}")}), "put", core),
+        match self.random.below(8) {
+            0 => {
+                // Long enough to be compressed, every other time.
+                let text = format!("by {known} ").repeat(self.random.one_of(&[1, 1, 100, 400]));
+                self.operate(json!({"op": "put", "key": key, "value": text}), "put", key, core);
+            }
             1 => {
                 let message = json!({"op": "put", "key": key, "value": "if", "ifRevision": known});
-                self.operate(message, "put", core);
+                self.operate(message, "put", key, core);
             }
-            2 => self.operate(json!({"op": "delete", "key": key}), "delete", core),
-            3 => self.operate(json!({"op": "get", "key": key}), "get", core),
-            4 => {
+            2 => self.operate(json!({"op": "delete", "key": key}), "delete", key, core),
+            3 | 4 => self.operate(json!({"op": "get", "key": key}), "get", key, core),
+            5 => {
                 let id = self.watches[1].id;
-                if !self.operations.iter().any(|(known, _)| *known == id) {
-                    self.operate(json!({"op": "cancel", "id": id}), "cancel", core);
+                if !self.operations.iter().any(|known| known.id == id) {
+                    self.operate(json!({"op": "cancel", "id": id}), "cancel", "", core);
                 }
             }
-            _ => self.operate(json!({"op": "nonsense"}), "nonsense", core),
+            6 => {
+                if let Some(link) = self.link {
+                    let ping = self.ping();
+                    core.send(link, &ping);
+                }
+            }
+            _ => self.operate(json!({"op": "nonsense"}), "nonsense", "", core),
         }
     }
 
@@ -101,12 +178,24 @@ impl Watcher {
                 self.say(10, &frame.payload, link, core);
                 Ok(())
             }
-            10 => Ok(()),
+            // Of several pings only the last need be answered (RFC 6455 section 5.5.3).
+            10 => match self.speech.pings.iter().position(|ping| *ping == frame.payload) {
+                Some(at) => {
+                    core.marks.hit("socket: pong");
+                    self.speech.pings.drain(..=at);
+                    Ok(())
+                }
+                None => Err(format!("a pong to no ping: {:?}", frame.payload.escape_ascii().to_string())),
+            },
             8 => {
                 let code = frame.payload.get(..2).map_or(1005, |code| u16::from_be_bytes([code[0], code[1]]));
                 core.marks.hit(&format!("socket: closed {code}"));
                 let expected = match code {
-                    1001 | 4410 | 1011 | 1013 => true,
+                    1001 | 4410 | 1011 => true,
+                    1013 => {
+                        self.speech.is_plain = true;
+                        self.speech.deflater.is_some()
+                    }
                     1000 => self.closing,
                     _ => false,
                 };
@@ -117,6 +206,9 @@ impl Watcher {
                 if expected { Ok(()) } else { Err(format!("closed with {code}")) }
             }
             _ => {
+                if frame.inflated {
+                    core.marks.hit("deflate: heard");
+                }
                 let value: Value = serde_json::from_slice(&frame.payload)
                     .map_err(|error| format!("{error} in a message"))?;
                 if self.transport == Transport::Messages {
@@ -131,17 +223,21 @@ impl Watcher {
     fn message(&mut self, value: &Value, link: LinkId, core: &mut Core) -> Result<(), String> {
         let id = value.get("id").and_then(Value::as_u64).ok_or_else(|| format!("no id in {value}"))?;
         let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
-        let operation = self.operations.iter().position(|(known, what)| {
-            *known == id
-                && match *what {
+        let operation = self.operations.iter().position(|operation| {
+            operation.id == id
+                && match operation.what {
                     "watch" => matches!(kind, "watching" | "compacted" | "error"),
                     "cancel" => matches!(kind, "canceled" | "error"),
                     _ => matches!(kind, "result" | "error"),
                 }
         });
-        let what = operation.map(|index| self.operations.remove(index).1);
-        let index = self.watches.iter().position(|watch| watch.id == id || 100 + watch.id == id);
-        let Some(index) = index else { return Self::operated(what, kind, value, link, core) };
+        let operation = operation.map(|index| self.operations.remove(index));
+        let what = operation.as_ref().map(|operation| operation.what);
+        let index = self.watches.iter().position(|watch| watch.id == id || LIST + watch.id == id);
+        let Some(index) = index else { return Self::operated(operation, kind, value, link, core) };
+        if let (Some(Operation { known, .. }), "result" | "watching") = (&operation, kind) {
+            self.watches[index].known = *known;
+        }
         match (what, kind) {
             (Some("list"), "result") => {
                 self.watches[index].listing = false;
@@ -194,7 +290,7 @@ impl Watcher {
     }
 
     fn operated(
-        what: Option<&str>,
+        operation: Option<Operation>,
         kind: &str,
         value: &Value,
         link: LinkId,
@@ -202,6 +298,20 @@ impl Watcher {
     ) -> Result<(), String> {
         let status = value.get("status").and_then(Value::as_u64);
         let revision = value.get("revision").and_then(Value::as_u64);
+        let (key, known) = operation.as_ref().map(|asked| (asked.key, asked.known)).unwrap_or_default();
+        let what = operation.map(|asked| asked.what);
+        if what == Some("get") {
+            // It was so at some time since it was asked for.
+            let item = if status == Some(404) { None } else { Some(check::entry(value)?) };
+            let was = |entry: Option<&Entry>| match (&item, entry) {
+                (None, None) => true,
+                (Some(item), Some(entry)) => entry.is_told_as(item),
+                _ => false,
+            };
+            if status != Some(503) && !check::was(key, core.generation_of(link), known, core, was) {
+                return Err(format!("{key:?} was never so: {value}"));
+            }
+        }
         match (what, kind, status) {
             (Some("put" | "delete" | "get"), "result", None) => {
                 let revision = revision.ok_or("a result without a revision")?;
@@ -211,9 +321,6 @@ impl Watcher {
                 let Some(entry) = generation.find(revision) else {
                     return Err(format!("{value} is no change"));
                 };
-                if what == Some("get") && !entry.is_told_as(&check::entry(value)?) {
-                    return Err(format!("{value} and it is {entry:?}"));
-                }
                 if (what == Some("delete")) != entry.value.is_none() {
                     return Err(format!("{value} and it is {entry:?}"));
                 }
