@@ -51,6 +51,19 @@ fn whoever_was_used_since_is_spared() {
 }
 
 #[test]
+fn one_that_is_refused_makes_an_idle_one_go_for_the_next() {
+    let mut sim = sim(config(|config| config.connections = 4));
+    // All come at once: none is idle while there is room.
+    let clients = [(); 4].map(|()| sim.connect());
+    assert!(clients.iter().all(|client| is_served(&mut sim, client)));
+    let fifth = sim.connect();
+    assert!(is_refused(&mut sim, &fifth));
+    assert_eq!([0, 1, 2, 3].map(|index| ends(&mut sim, &clients[index])), [true, false, false, false]);
+    let sixth = sim.connect();
+    assert!(is_served(&mut sim, &sixth));
+}
+
+#[test]
 fn whoever_waits_for_something_stays() {
     let mut sim = sim(config(|config| config.connections = 4));
     let clients = [(); 4].map(|()| sim.connect());
