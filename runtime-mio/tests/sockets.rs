@@ -23,8 +23,8 @@ impl support::Runs for Mio {
         keepwatch_mio::bind(options)
     }
 
-    fn split(runtime: Runtime, count: NonZeroUsize) -> Vec<Runtime> {
-        runtime.split(count).unwrap()
+    fn split(runtime: Runtime, count: NonZeroUsize) -> io::Result<Vec<Runtime>> {
+        runtime.split(count)
     }
 
     fn run<S: Server>(runtime: Runtime, server: S) -> io::Result<S> {

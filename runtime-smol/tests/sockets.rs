@@ -24,8 +24,8 @@ impl support::Runs for Smol {
         bind(options)
     }
 
-    fn split(runtime: Runtime, count: NonZeroUsize) -> Vec<Runtime> {
-        runtime.split(count)
+    fn split(runtime: Runtime, count: NonZeroUsize) -> io::Result<Vec<Runtime>> {
+        Ok(runtime.split(count))
     }
 
     fn run<S: Server>(runtime: Runtime, server: S) -> io::Result<S> {

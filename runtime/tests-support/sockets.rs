@@ -28,7 +28,7 @@ use keepwatch_runtime::{Handle, Options};
 pub(crate) trait Runs {
     type Runtime: Send + 'static;
     fn bind(options: Options) -> io::Result<(Self::Runtime, Handle)>;
-    fn split(runtime: Self::Runtime, count: NonZeroUsize) -> Vec<Self::Runtime>;
+    fn split(runtime: Self::Runtime, count: NonZeroUsize) -> io::Result<Vec<Self::Runtime>>;
     fn run<S: Server>(runtime: Self::Runtime, server: S) -> io::Result<S>;
 
     fn serve(runtime: Self::Runtime, server: impl Server) -> io::Result<()> {
@@ -405,7 +405,7 @@ pub(crate) fn a_stop_asked_for_before_splitting_counts_for_all<R: Runs>() {
     let (runtime, handle) = R::bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
     handle.shutdown(PATIENCE);
     let (ended, all) = mpsc::channel();
-    for runtime in R::split(runtime, NonZeroUsize::new(3).unwrap()) {
+    for runtime in R::split(runtime, NonZeroUsize::new(3).unwrap()).unwrap() {
         let ended = ended.clone();
         spawn(move || ended.send(R::serve(runtime, Echo::new().0).is_ok()));
     }
