@@ -1,6 +1,7 @@
 //! What every runtime must do, with mio.
 
 use std::io;
+use std::num::NonZeroUsize;
 
 use keepwatch_mio::{Handle, Options, Runtime};
 use keepwatch_protocol::Server;
@@ -20,6 +21,10 @@ impl support::Runs for Mio {
 
     fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
         keepwatch_mio::bind(options)
+    }
+
+    fn split(runtime: Runtime, count: NonZeroUsize) -> io::Result<Vec<Runtime>> {
+        runtime.split(count)
     }
 
     fn run<S: Server>(runtime: Runtime, server: S) -> io::Result<S> {

@@ -1,6 +1,7 @@
 //! What every runtime must do, with smol; and what only a future can.
 
 use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
 use std::pin::pin;
 
 use keepwatch_protocol::{Closed, Server};
@@ -21,6 +22,10 @@ impl support::Runs for Smol {
 
     fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
         bind(options)
+    }
+
+    fn split(runtime: Runtime, count: NonZeroUsize) -> io::Result<Vec<Runtime>> {
+        Ok(runtime.split(count))
     }
 
     fn run<S: Server>(runtime: Runtime, server: S) -> io::Result<S> {

@@ -68,7 +68,11 @@ impl Control {
     /// The side of one more runtime, which the same handles stop, and wake by this waker.
     #[must_use]
     pub fn another(&self, waker: Waker) -> Self {
-        self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+        self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner).push(waker.clone());
+        // Who asked before could not wake it. Whoever asks from here on does.
+        if self.shared.grace.load(Ordering::Acquire) != NONE {
+            waker.wake();
+        }
         Self { shared: Arc::clone(&self.shared), taken: NONE }
     }
 
@@ -139,6 +143,7 @@ mod tests {
         for control in [&mut first, &mut second] {
             assert_eq!(control.take(), Some(Duration::ZERO));
         }
-        assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [2, 1]);
+        // What was asked for before it was there wakes it, too: it would not look otherwise.
+        assert_eq!(counts.map(|count| count.0.load(Ordering::Relaxed)), [2, 2]);
     }
 }

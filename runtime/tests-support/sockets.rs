@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::task::Waker;
@@ -27,6 +28,7 @@ use keepwatch_runtime::{Handle, Options};
 pub(crate) trait Runs {
     type Runtime: Send + 'static;
     fn bind(options: Options) -> io::Result<(Self::Runtime, Handle)>;
+    fn split(runtime: Self::Runtime, count: NonZeroUsize) -> io::Result<Vec<Self::Runtime>>;
     fn run<S: Server>(runtime: Self::Runtime, server: S) -> io::Result<S>;
 
     fn serve(runtime: Self::Runtime, server: impl Server) -> io::Result<()> {
@@ -399,6 +401,19 @@ pub(crate) fn a_stop_asked_for_before_serving_counts<R: Runs>() {
     R::serve(runtime, Echo::new().0).unwrap();
 }
 
+pub(crate) fn a_stop_asked_for_before_splitting_counts_for_all<R: Runs>() {
+    let (runtime, handle) = R::bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
+    handle.shutdown(PATIENCE);
+    let (ended, all) = mpsc::channel();
+    for runtime in R::split(runtime, NonZeroUsize::new(3).unwrap()).unwrap() {
+        let ended = ended.clone();
+        spawn(move || ended.send(R::serve(runtime, Echo::new().0).is_ok()));
+    }
+    for _ in 0..3 {
+        assert_eq!(all.recv_timeout(PATIENCE), Ok(true));
+    }
+}
+
 pub(crate) fn another_thread_wakes_the_server<R: Runs>() {
     let (holds, waker, _closed) = Holds::new(None);
     let running = Running::start::<R>(holds);
@@ -749,6 +764,7 @@ macro_rules! suite {
             shutdown_ends_although_a_peer_stays
             abort_ends_at_once
             a_stop_asked_for_before_serving_counts
+            a_stop_asked_for_before_splitting_counts_for_all
             another_thread_wakes_the_server
             a_deadline_fires
             every_address_is_served

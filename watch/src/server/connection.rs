@@ -403,6 +403,8 @@ impl Connection {
         idle && matches!(self.activity, Activity::Idle)
             && self.outgoing.is_none()
             && self.leaving == Leaving::No
+            // Behind what it reads slowly there may be requests that have come.
+            && !self.held
     }
 
     /// The timer fired.

@@ -183,6 +183,10 @@ impl<S: Store> Server for WatchServer<S> {
     fn open(&mut self, id: ConnectionId, peer: &Peer, now: Now) -> Admission {
         if let Err(refused) = self.core.guests.enter(id.slot(), peer.address.map(|address| address.ip())) {
             self.core.metrics.connections_refused.inc();
+            // There may have been nobody idle as the last places were taken: the next one finds room.
+            if refused == Refused::All {
+                self.close_an_idle_one();
+            }
             return Admission::Refuse(Cow::Borrowed(match refused {
                 Refused::All => FULL,
                 Refused::Address => FULL_ADDRESS,

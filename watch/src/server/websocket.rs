@@ -130,6 +130,12 @@ impl Socket {
         Planned::All
     }
 
+    /// Gives the room back that was taken for a message.
+    fn give_up_message(&mut self) {
+        self.assembler.release();
+        self.share.resize(0);
+    }
+
     /// Ends every watch.
     pub(super) fn stop<S>(&mut self, core: &mut Core<S>) {
         for feed in self.feeds.drain(..) {
@@ -190,12 +196,17 @@ impl Connection {
                     self.stop(core);
                     return After::Finish;
                 }
+                // It is not done any more.
+                Ok(Event::Data { .. }) if machine.is_closing() => {
+                    socket.give_up_message();
+                    continue;
+                }
                 Ok(Event::Data { kind, bytes, first, last }) => {
                     let memory = socket.assembler.memory_with(bytes.len(), first, last);
                     if !socket.share.resize(memory) {
                         let code = CloseCode::TRY_AGAIN_LATER;
                         let _closing = machine.close(code, "too much is under way", out, now);
-                        socket.assembler.release();
+                        socket.give_up_message();
                         self.stop(core);
                         continue;
                     }
@@ -208,6 +219,7 @@ impl Connection {
                         Ok(Some(Message::Binary(_))) | Err(_) => {
                             let code = CloseCode::UNSUPPORTED_DATA;
                             let _closing = machine.close(code, "messages are text: JSON", out, now);
+                            socket.give_up_message();
                             self.stop(core);
                             continue;
                         }
@@ -215,11 +227,7 @@ impl Connection {
                 }
             };
             // A message that came in parts was collected, and who is silent from now on is not to hold the room for it.
-            socket.assembler.release();
-            socket.share.resize(0);
-            if machine.is_closing() {
-                continue;
-            }
+            socket.give_up_message();
             match request {
                 Ok(request) => self.serve(core, request, out, now),
                 Err(refused) => say_error(machine, &refused, None, out),

@@ -51,6 +51,41 @@ fn whoever_was_used_since_is_spared() {
 }
 
 #[test]
+fn one_that_is_refused_makes_an_idle_one_go_for_the_next() {
+    let mut sim = sim(config(|config| config.connections = 4));
+    // All come at once: none is idle while there is room.
+    let clients = [(); 4].map(|()| sim.connect());
+    assert!(clients.iter().all(|client| is_served(&mut sim, client)));
+    let fifth = sim.connect();
+    assert!(is_refused(&mut sim, &fifth));
+    assert_eq!([0, 1, 2, 3].map(|index| ends(&mut sim, &clients[index])), [true, false, false, false]);
+    let sixth = sim.connect();
+    assert!(is_served(&mut sim, &sixth));
+}
+
+#[test]
+fn whoever_has_asked_for_more_is_not_idle() {
+    const REQUESTS: usize = 800;
+    let mut sim = sim(config(|config| config.connections = 2));
+    let slow = sim.connect();
+    slow.read_limit(0);
+    slow.window(1000);
+    slow.send(get("/v1/kv/none").repeat(REQUESTS));
+    sim.run().unwrap();
+    // The first looks at it, the second would close it.
+    for _ in 0..2 {
+        let next = sim.connect();
+        sim.run().unwrap();
+        next.reset();
+        sim.run().unwrap();
+    }
+    slow.read_limit(usize::MAX);
+    sim.run().unwrap();
+    let answers = String::from_utf8(slow.receive()).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 404 ").count(), REQUESTS);
+}
+
+#[test]
 fn whoever_waits_for_something_stays() {
     let mut sim = sim(config(|config| config.connections = 4));
     let clients = [(); 4].map(|()| sim.connect());

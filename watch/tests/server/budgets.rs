@@ -100,6 +100,23 @@ fn a_message_in_parts_that_finds_no_room_closes_with_1013() {
 }
 
 #[test]
+fn a_message_in_parts_that_found_no_room_holds_none() {
+    let (mut sim, _handle) = with_buffers(2000);
+    let client = sim.connect();
+    assert_eq!(say(&mut sim, &client, request("GET", "/v1/watch", UPGRADE)), UPGRADED);
+    let part = |opcode, bytes: usize| {
+        let head = FrameHead::new(false, opcode, bytes as u64, Some([0; 4]));
+        [head.as_ref(), &vec![b' '; bytes]].concat()
+    };
+    client.send(part(Opcode::Text, 1500));
+    sim.run().unwrap();
+    client.send(part(Opcode::Continuation, 600));
+    sim.run().unwrap();
+    assert_eq!(client.receive(), closes(1013, "too much is under way"));
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
 fn an_answer_to_a_long_poll_that_finds_no_room_is_told_to_come_later() {
     let (mut sim, handle) = with_buffers(25_000);
     put(&mut sim, &handle, "a", "x".repeat(20_000));
