@@ -50,7 +50,7 @@ pub struct Arguments {
 
     /// Memory that requests which have not come to their end and answers that are not read may take together: digits and KiB, MiB
     /// or GiB. Beyond it requests are answered 503, and a WebSocket that sends a message in parts is closed with 1013
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = buffers)]
     pub buffers: usize,
 
     /// Memory for the changes of the past, from which watchers resume: digits and KiB, MiB or GiB. The newest stays whatever its size
@@ -121,6 +121,12 @@ const LEAST_MEMORY: usize = 1 << 20;
 fn memory(text: &str) -> Result<usize, String> {
     let bytes = size(text).ok_or("it is digits and KiB, MiB or GiB, such as 64MiB")?;
     if bytes < LEAST_MEMORY { Err("it is at least 1MiB".into()) } else { Ok(bytes) }
+}
+
+/// A message of a WebSocket, or the longest answer to a long poll, has to fit.
+fn buffers(text: &str) -> Result<usize, String> {
+    let bytes = memory(text)?;
+    if bytes < 4 << 20 { Err("it is at least 4MiB".into()) } else { Ok(bytes) }
 }
 
 #[cfg(feature = "deflate")]
@@ -227,7 +233,7 @@ mod tests {
             (["--hold", "2000m"], "from 1s to 60m"),
             (["--connections", "0"], "from 1 to"),
             (["--connections-per-address", "x"], "from 1 to"),
-            (["--buffers", "0"], "at least 1MiB"),
+            (["--buffers", "3MiB"], "at least 4MiB"),
             (["--buffers", "64"], "digits and KiB, MiB or GiB"),
             (["--log", "1KiB"], "at least 1MiB"),
             (["--log-age", "999ms"], "at least 1s"),

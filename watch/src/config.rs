@@ -18,13 +18,14 @@ pub struct Config {
     /// How long a stream may be silent before it says `bookmark`. Default: 25 s.
     pub heartbeat: Duration,
     /// Connections at once, of all machines that share a store; more are answered 503. When all but one in sixteen places are
-    /// taken, each that comes makes one that is idle between two requests close, those first that are idle longest. Default: 10,000.
+    /// taken, each that comes makes one close that is idle between two requests on the same machine, those first that are idle
+    /// longest. Default: 10,000.
     pub connections: usize,
     /// Connections of one address at once, which for IPv6 is the network of 64 bits; more are answered 503. A proxy is one
     /// address. Default: no limit of its own.
     pub connections_per_address: usize,
     /// Bytes that requests which have not come to their end, and answers to long polls which are not read, may hold together, on
-    /// all machines that share a store. Beyond it requests are answered 503, and a WebSocket is closed with 1013. Default: 256 MiB.
+    /// all machines that share a store. Beyond it requests are answered 503, and a WebSocket is closed with 1013; what is larger than this is so always. Default: 256 MiB.
     pub buffers: usize,
     /// Watches on one WebSocket. Default: 1,024.
     pub watches: usize,
