@@ -146,7 +146,7 @@ pub trait Server {
     /// while `out` is over its mark. A connection that was paused is still paused unless this says otherwise.
     fn resume(&mut self, id: ConnectionId, out: &mut SendQueue, now: Now) -> After;
 
-    /// There is room on the socket: lends what is due. The server's next call for this connection is
+    /// There is room on the socket, and in `to`: lends what is due. The server's next call for this connection is
     /// [`sent`](Server::sent) with the number of bytes that were written of it; if none were, the same bytes are asked for
     /// again. In [`After::Finish`] this is called only for the rest of a half-written frame, and lends no more than that.
     fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, now: Now) -> Fill {

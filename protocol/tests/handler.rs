@@ -6,7 +6,7 @@ use std::time::Duration;
 use keepwatch_protocol::handler::{Handler, HandlerConfig, HandlerServer, Request, Response, Socket};
 use keepwatch_protocol::http1::StatusCode;
 use keepwatch_protocol::websocket::{Close, CloseCode, Message};
-use keepwatch_protocol::{ConnectionId, Instant};
+use keepwatch_protocol::{ConnectionId, Input, Instant, Now, Peer, SendQueue, Server};
 use keepwatch_sim::{Conversation, every_split};
 
 /// Answers with what it was asked, greets each WebSocket, and echoes until it hears "bye".
@@ -212,4 +212,39 @@ fn a_drain_closes_idle_connections_and_says_farewell_to_websockets() {
 #[test]
 fn silence_ends_a_connection() {
     Conversation::new(parrot()).wait(Duration::from_secs(11)).server_ends().end();
+}
+
+#[test]
+fn a_drain_says_farewell_at_once() {
+    let mut sim = Conversation::new(parrot())
+        .client(format!("GET /socket HTTP/1.1\r\n{HANDSHAKE}"))
+        .server_bytes(bytes(SWITCHED))
+        .with(|sim, _| sim.start_drain(Duration::from_secs(9)))
+        .server_bytes(b"\x88\x02\x03\xe9")
+        .end();
+    assert_eq!(sim.server_mut().handler().open.len(), 1, "its peer has not answered");
+}
+
+#[test]
+fn a_drain_closes_an_idle_connection_at_once() {
+    Conversation::new(parrot())
+        .client("GET /none HTTP/1.1\r\nHost: x\r\n\r\n")
+        .server("HTTP/1.1 204 No Content\r\nDate: *\r\n\r\n")
+        .with(|sim, _| sim.start_drain(Duration::from_secs(9)))
+        .server_ends()
+        .end();
+}
+
+#[test]
+fn a_peer_is_waited_for_while_it_does_not_wait_for_us() {
+    let deadline_with = |mark| {
+        let (mut server, now) = (parrot(), Now::default());
+        let (id, mut out) = (ConnectionId::new(0, 0), SendQueue::new(mark));
+        server.open(id, &Peer::default(), now);
+        let mut request = b"GET /none HTTP/1.1\r\nHost: x\r\n\r\n".to_vec();
+        server.receive(id, &mut Input::new(&mut request), &mut out, now);
+        server.deadline()
+    };
+    assert!(deadline_with(1000) > Some(Instant::default() + Duration::from_secs(1)));
+    assert_eq!(deadline_with(0), None, "the answer is over the mark");
 }

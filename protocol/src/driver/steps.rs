@@ -107,10 +107,8 @@ impl<S: Server> Driver<S> {
         let news = hung_up && shell.must_tell_hung_up();
         let mut buffers = shell.buffers.take().unwrap_or_else(|| self.pool.take());
         if buffers.out.over_mark() || (paused && !news) {
+            // They are offered when that is over: `Flag::Offer` is set when the mark is passed, and when the pause ends.
             buffers.unread.push(bytes);
-            if !buffers.unread.is_empty() || hung_up {
-                shell.flags.set(Flag::Offer);
-            }
             shell.buffers = Some(buffers);
             return;
         }

@@ -206,9 +206,7 @@ impl Session {
                     if let Ok(Some(message)) = assembler.push(kind, &bytes, first, last) {
                         let socket = &mut Socket { id, machine, wake, protocol: *protocol, out, now };
                         events.message(message, socket);
-                        if !first {
-                            assembler.release();
-                        }
+                        assembler.release();
                     }
                 }
                 Ok(Event::Ping(_) | Event::Pong(_)) => {}

@@ -422,3 +422,37 @@ fn a_driver_without_connections_has_not_drained_before_it_drains() {
     bench.driver.drain(bench.now.instant, bench.now);
     assert!(bench.driver.is_draining() && bench.driver.is_drained());
 }
+
+#[test]
+fn finish_does_not_wait_for_a_frame_that_its_server_forgot() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::receiving(|_input, _out| After::Finish));
+        let id = bench.connect();
+        bench.socket(id).room = 3;
+        bench.server().push(id, "<frame>");
+        bench.run();
+        bench.driver.received(id, &mut [b'x'], bench.now);
+        bench.server().bodies.clear();
+        bench.make_room(id, usize::MAX);
+        // Once more for those that the last fill made ready, as a runtime would.
+        bench.run();
+        assert_eq!((bench.take_written(id), bench.socket(id).shutdowns), ("<fr".into(), 1), "{way:?}");
+    });
+}
+
+#[test]
+fn finish_stays_whatever_is_said_behind_the_last_frame() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, polite());
+        let id = bench.connect();
+        bench.server().after_frame = After::Paused;
+        bench.socket(id).room = 3;
+        bench.server().push(id, "<frame>");
+        bench.run();
+        bench.arrive(id, "x");
+        bench.driver.hung_up(id, bench.now);
+        // The contract asserts that nothing is offered after the server had finished.
+        bench.make_room(id, usize::MAX);
+        assert_eq!((bench.take_written(id), bench.socket(id).shutdowns), ("<frame>bye".into(), 1));
+    });
+}

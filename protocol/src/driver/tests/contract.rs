@@ -106,6 +106,7 @@ impl<S: Server> Server for Contract<S> {
     fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, now: Now) -> Fill {
         let before = to.len();
         let promises = self.known.get_mut(&id).expect("a fill of a connection that is not there");
+        assert!(to.has_room(1), "a fill without room");
         assert!(!promises.leased, "a fill while a lease is out");
         assert!(!promises.finished || promises.mid_frame, "a fill after the server had finished");
         let fill = self.inner.fill(id, to, now);
@@ -116,6 +117,7 @@ impl<S: Server> Server for Contract<S> {
     fn lease(&mut self, id: ConnectionId, to: &mut Leases, now: Now) -> Fill {
         let before = to.len();
         let promises = self.promises(id);
+        assert!(to.has_room(1), "a lease without room");
         assert!(!promises.leased, "two leases at once");
         assert!(!promises.finished || promises.mid_frame, "a lease after the server had finished");
         let fill = self.inner.lease(id, to, now);
@@ -131,6 +133,10 @@ impl<S: Server> Server for Contract<S> {
         promises.lent = 0;
         promises.leased = false;
         let after = self.inner.sent(id, bytes, now);
+        if bytes == 0 {
+            // It only ends a lease; what it returns changes nothing.
+            return after;
+        }
         let promises = self.promises(id);
         promises.mid_frame = after == After::MidFrame;
         promises.after(after)

@@ -1,5 +1,7 @@
 //! Bytes in: what is offered when, and how the end of them is told.
 
+use alloc::string::String;
+
 use super::bench::{Bench, Way, each_way};
 use super::toy::Toy;
 use crate::output::Sink;
@@ -293,5 +295,135 @@ fn a_connection_that_goes_on_is_not_offered_what_is_not_there() {
         bench.server().ready.push_back(id);
         bench.run();
         assert_eq!(bench.log(), ["0: resume"]);
+    });
+}
+
+#[test]
+fn a_connection_that_goes_on_is_read_from_again() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, Toy::default(), |config| config.paused_bytes = 2);
+        let id = bench.connect();
+        bench.socket(id).read_size = 2;
+        bench.server().on_receive = alloc::boxed::Box::new(|_input, _out| After::Paused);
+        bench.arrive(id, "abcd");
+        assert_eq!(bench.socket(id).incoming, b"cd");
+        bench.server().on_receive = Toy::default().on_receive;
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: open", "0: receive ab", "0: resume", "0: receive ab", "0: receive cd"]);
+    });
+}
+
+#[test]
+fn what_is_due_is_done_by_the_time_that_a_connection_is_named() {
+    let mut bench = Bench::new(Way::Fills, lines());
+    let id = bench.connect();
+    bench.arrive(id, "pause\nnext\n");
+    bench.log();
+    bench.server().ready.push_back(id);
+    assert_eq!(bench.driver.next_ready(bench.now), Some(id));
+    assert_eq!(bench.log(), ["0: resume", r"0: receive next\n"]);
+}
+
+#[test]
+fn one_that_needs_more_steps_than_a_visit_has_is_visited_again() {
+    each_way(|way| {
+        // Takes a byte and waits; gives that up when it hears of the end, and takes the next.
+        let mut waits = false;
+        let toy = Toy::receiving(move |input, _out| {
+            waits = !waits && !input.take(1).is_empty();
+            if waits { After::Paused } else { After::Open }
+        });
+        let mut bench = Bench::new(way, toy);
+        let id = bench.connect();
+        bench.arrive(id, "x".repeat(100));
+        bench.end(id);
+        assert_eq!(bench.log().last().map(String::as_str), Some("0: receive  and the end"), "{way:?}");
+    });
+}
+
+/// Never takes anything, and pauses.
+fn takes_nothing() -> Toy {
+    Toy::receiving(|_input, _out| After::Paused)
+}
+
+#[test]
+fn the_end_is_told_to_one_that_paused_and_took_nothing() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, takes_nothing());
+        let id = bench.connect();
+        bench.arrive(id, "x");
+        bench.end(id);
+        assert_eq!(bench.log(), ["0: open", "0: receive x", "0: receive x and the end"]);
+    });
+}
+
+#[test]
+fn the_end_is_not_told_again_to_one_that_pauses_at_it() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, takes_nothing());
+        let id = bench.connect();
+        bench.end(id);
+        assert_eq!(bench.log(), ["0: open", "0: receive  and the end"]);
+    });
+}
+
+#[test]
+fn the_end_is_not_told_again_to_one_that_takes_bytes_and_stays_paused() {
+    each_way(|way| {
+        let toy = Toy::receiving(|input, _out| {
+            input.take(1);
+            After::Paused
+        });
+        let mut bench = Bench::new(way, toy);
+        let id = bench.connect();
+        bench.arrive(id, "abc");
+        bench.end(id);
+        assert_eq!(bench.log(), ["0: open", "0: receive abc", "0: receive bc and the end"]);
+    });
+}
+
+#[test]
+fn the_end_is_told_again_to_one_that_has_taken_bytes_since_and_pauses() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, takes_nothing());
+        let id = bench.connect();
+        bench.arrive(id, "x");
+        bench.end(id);
+        bench.log();
+        bench.server().on_receive = alloc::boxed::Box::new(|input, _out| {
+            input.take(1);
+            After::Paused
+        });
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: resume", "0: receive x and the end", "0: receive  and the end"]);
+    });
+}
+
+#[test]
+fn the_end_is_not_told_again_to_one_that_has_taken_nothing_since() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, takes_nothing());
+        let id = bench.connect();
+        bench.arrive(id, "x");
+        bench.driver.hung_up(id, bench.now);
+        bench.log();
+        bench.server().ready.push_back(id);
+        bench.run();
+        assert_eq!(bench.log(), ["0: resume", "0: receive x"]);
+    });
+}
+
+#[test]
+fn the_end_behind_bytes_that_are_not_read_is_told_with_the_pause() {
+    each_way(|way| {
+        let mut bench = Bench::with_config(way, takes_nothing(), |config| config.paused_bytes = 1);
+        let id = bench.connect();
+        bench.run();
+        bench.socket(id).read_size = 1;
+        bench.driver.hung_up(id, bench.now);
+        bench.arrive(id, "x, and what is not read");
+        assert_eq!(bench.log(), ["0: open", "0: receive x", "0: receive x and the end"]);
     });
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::bench::{Bench, Way, each_way};
 use super::toy::Toy;
-use crate::output::Sink;
+use crate::output::{Leases, Sink, Slices};
 use crate::server::{After, Fill};
 
 /// Puts `own` whenever it is resumed.
@@ -208,7 +208,7 @@ fn a_fill_of_an_idle_connection_lends_nothing() {
     let mut bench = Bench::new(Way::Fills, Toy::default());
     let id = bench.connect();
     bench.run();
-    let mut slices = crate::output::Slices::new(100);
+    let mut slices = Slices::new(100);
     assert_eq!(bench.driver.fill(id, &mut slices, bench.now), Fill::Nothing);
     assert!(slices.is_empty());
     assert_eq!(bench.driver.next_ready(bench.now), None, "nor is it looked at again");
@@ -277,4 +277,50 @@ fn a_server_that_is_done_without_the_rest_of_its_frame_ends_the_connection() {
         bench.make_room(id, usize::MAX);
         assert_eq!((bench.take_written(id), bench.socket(id).shutdowns), ("<fr".into(), 1));
     });
+}
+
+#[test]
+fn a_write_of_nothing_says_nothing_for_the_server() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::default());
+        let id = bench.connect();
+        bench.server().after_frame = After::Finish;
+        bench.socket(id).room = 0;
+        bench.server().push(id, "<last>");
+        bench.run();
+        bench.make_room(id, usize::MAX);
+        assert_eq!(bench.take_written(id), "<last>", "{way:?}");
+    });
+}
+
+#[test]
+fn what_is_lent_says_whether_it_is_all() {
+    let cases = [
+        ("", 0, 100, Fill::Nothing),
+        ("own", 0, 100, Fill::All),
+        ("", 1, 100, Fill::All),
+        ("own", 1, 100, Fill::All),
+        ("own", 1, 3, Fill::More),
+        ("own", 2, 4, Fill::More),
+    ];
+    for (own, frames, limit, expected) in cases {
+        for way in [Way::Fills, Way::Leases] {
+            let toy = Toy::default().resuming(move |out| {
+                out.put(own.as_bytes());
+                After::Open
+            });
+            let mut bench = Bench::new(way, toy);
+            let id = bench.connect();
+            bench.server().ready.push_back(id);
+            for _ in 0..frames {
+                bench.server().push(id, "<frame>");
+            }
+            while bench.driver.next_ready(bench.now).is_some() {}
+            let fill = match way {
+                Way::Leases => bench.driver.lease(id, &mut Leases::new(limit), bench.now),
+                _ => bench.driver.fill(id, &mut Slices::new(limit), bench.now),
+            };
+            assert_eq!(fill, expected, "{own:?}, {frames} frames in {limit} bytes, {way:?}");
+        }
+    }
 }

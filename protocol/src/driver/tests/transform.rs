@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use super::bench::{Bench, Way, each_way};
 use super::toy::Toy;
 use crate::driver::{Transform, TransformError, Transformed};
-use crate::output::{SendQueue, Sink};
-use crate::server::After;
+use crate::output::{SendQueue, Sink, Slices};
+use crate::server::{After, Fill};
 
 /// Swaps upper and lower case. Sends `hello` when it was greeted with `?` and nothing before; takes `.` for the peer's end,
 /// answers `~` with `~`, and cannot understand `#`. Its own bytes are in brackets.
@@ -53,6 +53,7 @@ impl Transform for Swap {
     }
 
     fn send(&mut self, parts: &[&[u8]], wire: &mut SendQueue) -> usize {
+        assert!(!parts.is_empty(), "nothing to send");
         if !self.greeted {
             return 0;
         }
@@ -248,5 +249,55 @@ fn an_aborted_connection_says_no_farewell() {
         bench.arrive(id, "?x");
         assert!(bench.is_closed(id));
         assert_eq!(bench.take_written(id), "");
+    });
+}
+
+#[test]
+fn no_record_is_made_while_another_waits() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::echo());
+        let id = bench.connect_transformed(Some(Swap::boxed()));
+        bench.arrive(id, "?");
+        bench.socket(id).room = 0;
+        bench.arrive(id, "records of five");
+        for _ in 0..4 {
+            bench.make_room(id, 1);
+        }
+        assert_eq!(bench.driver.buffered().output, 15 - 5, "one byte of the first waits");
+    });
+}
+
+#[test]
+fn a_record_of_a_part_leaves_more() {
+    let mut bench = Bench::new(Way::Fills, Toy::echo());
+    let id = bench.connect_transformed(Some(Swap::boxed()));
+    bench.arrive(id, "?");
+    bench.driver.received(id, &mut b"two-thirds".to_vec(), bench.now);
+    let lent = [(); 2].map(|()| {
+        let mut slices = Slices::new(100);
+        let fill = bench.driver.fill(id, &mut slices, bench.now);
+        let bytes = slices.len();
+        bench.driver.wrote(id, bytes, bench.now);
+        (fill, bytes)
+    });
+    assert_eq!(lent, [(Fill::More, 5), (Fill::All, 5)]);
+}
+
+#[test]
+fn finish_does_not_wait_for_a_frame_that_its_server_forgot() {
+    each_way(|way| {
+        let mut bench = Bench::new(way, Toy::receiving(|_input, _out| After::Finish));
+        let id = bench.connect_transformed(Some(Swap::boxed()));
+        bench.arrive(id, "?");
+        bench.socket(id).room = 3;
+        bench.server().push(id, "<frame>");
+        bench.run();
+        bench.driver.received(id, &mut [b'x'], bench.now);
+        bench.server().bodies.clear();
+        bench.make_room(id, usize::MAX);
+        // Once more for those that the last fill made ready, as a runtime would.
+        bench.run();
+        assert_eq!(bench.take_written(id), "[hello]<FRAM[bye]", "{way:?}");
+        assert_eq!(bench.socket(id).shutdowns, 1);
     });
 }

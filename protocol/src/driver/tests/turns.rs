@@ -231,3 +231,29 @@ fn a_deadline_that_is_set_after_a_long_time_without_any_lies_ahead() {
         assert!(ahead > Some(core::time::Duration::from_secs(30)), "{ahead:?}");
     });
 }
+
+#[test]
+fn what_is_written_makes_room_for_answers_in_the_same_visit() {
+    let toy = Toy::receiving(|input, out| {
+        while !input.is_empty() && !out.over_mark() {
+            out.put(input.take(1));
+        }
+        After::Open
+    });
+    let mut bench = Bench::with_config(Way::Turns, toy, |config| (config.turn, config.output_mark) = (1, 0));
+    let id = bench.connect();
+    bench.run();
+    bench.socket(id).incoming.extend_from_slice(b"abc");
+    bench.driver.readable(id);
+    bench.driver.turn(&mut bench.network, bench.now);
+    assert_eq!(bench.take_written(id), "abc");
+}
+
+#[test]
+fn a_server_that_searches_is_asked_again_in_the_same_visit() {
+    let (mut bench, ids) = with_many(Way::Turns, 1, 1);
+    bench.server().push(ids[0], "<found>");
+    bench.server().bodies.get_mut(&ids[0]).expect("a body").searches = 10;
+    bench.driver.turn(&mut bench.network, bench.now);
+    assert_eq!(bench.take_written(ids[0]), "<found>");
+}
