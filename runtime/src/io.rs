@@ -3,17 +3,17 @@
 use std::io::{ErrorKind, IoSlice, Read, Result, Write};
 
 use keepwatch_protocol::driver::Io;
-use keepwatch_protocol::{ConnectionId, Slices};
+use keepwatch_protocol::{Blocks, ConnectionId, Slices};
 
 /// What a runtime keeps for each connection, found by its id.
 #[derive(Debug)]
 pub struct Table<T> {
-    slots: Vec<Option<(ConnectionId, T)>>,
+    slots: Blocks<Option<(ConnectionId, T)>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { slots: Vec::new() }
+        Self { slots: Blocks::new() }
     }
 }
 
