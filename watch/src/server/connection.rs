@@ -85,7 +85,7 @@ pub(super) enum Activity {
     Sending(Box<Sending>),
     Hello(Hello),
     Count(Count),
-    Socket(Box<Socket>),
+    Socket(Socket),
 }
 
 impl Connection {

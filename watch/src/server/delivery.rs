@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use keepwatch_protocol::{Fill, Lease, Leases, Slices};
 
-use super::core::Watcher;
+use super::watcher::{self, Watcher};
 use crate::change::Change;
 use crate::encoding::{Encoded, EncodingId};
 use crate::index::{Filter, Index, WatcherId};
@@ -111,6 +111,8 @@ impl Delivery {
     const BYTES: usize = 64 << 10;
     /// Changes that are looked at in one step for frames that match.
     const STEP: usize = 1024;
+    /// So few are looked at sooner than any key is looked up.
+    const NEAR: u64 = 64;
 
     pub(super) fn clear(&mut self) {
         self.plan.clear();
@@ -135,9 +137,7 @@ impl Delivery {
         watcher: WatcherId,
         look: Look,
     ) -> Planned {
-        let Some(Watcher { behind: Some(from), .. }) = index.get(watcher).copied() else {
-            return Planned::All;
-        };
+        let Some(from) = watcher::behind(index, watcher) else { return Planned::All };
         if from < view.log().floor() {
             return Planned::Compacted;
         }
@@ -177,6 +177,8 @@ impl Delivery {
         let look = to.look;
         let single = look.is_bare() || matches!(look, Look::Messages { watch: Some(_) });
         let end = from.plus(Self::STEP);
+        // Whether there are so few keys that these say where to go on.
+        let mut few = head.since(from) > Self::NEAR;
         let mut at = from;
         while at < end {
             if at >= head {
@@ -199,9 +201,12 @@ impl Delivery {
                     rest.any(|((_, change), looked)| looked == Self::STEP || change.key.starts_with(prefix))
                 });
                 at = at.plus(matching);
-            } else {
-                at = at.plus(changes.take_while(|change| !matches(change)).count().max(1));
+                continue;
             }
+            let next = if few { to.view.next_change_under(prefix, at) } else { None };
+            few = next.is_some();
+            at =
+                next.unwrap_or_else(|| at.plus(changes.take_while(|change| !matches(change)).count().max(1)));
         }
         (at, false)
     }
@@ -367,7 +372,7 @@ impl Run {
 
 fn set_cursor(index: &mut Index<Watcher>, view: &View, watcher: WatcherId, to: Position) {
     if let Some(watcher) = index.get_mut(watcher) {
-        watcher.behind = (to < view.log().head()).then_some(to);
+        watcher.seen(to, view.log().head());
     }
 }
 
