@@ -175,7 +175,7 @@ impl Delivery {
     fn scan(&mut self, to: &mut To<'_>, prefix: &str, from: Position) -> (Position, bool) {
         let head = to.view.log().head();
         let look = to.look;
-        let single = look.is_bare() || matches!(look, Look::Messages { watch: Some(_) });
+        let single = look.is_bare() || matches!(look, Look::Numbered(_));
         let end = from.plus(Self::STEP);
         // Whether there are so few keys that these say where to go on.
         let mut few = head.since(from) > Self::NEAR;

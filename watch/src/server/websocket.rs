@@ -21,7 +21,7 @@ use crate::key::{Key, Revision};
 use crate::request::{Continue, Watch};
 use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
 use crate::store::{Condition, Operation, Store};
-use crate::surface::Look;
+use crate::surface::{Look, WatchId};
 
 /// What a WebSocket is busy with. Small, as most have one watch and say nothing.
 pub(super) struct Socket {
@@ -344,7 +344,7 @@ impl Connection {
             Request::Watch { id, watch } => {
                 core.settle();
                 say_replies(core, self.id, machine, socket, out);
-                let look = Look::Messages { watch: Some(id) };
+                let look = Look::Numbered(WatchId::new(id));
                 let refuse = |status, why: &str| Refused { id: Some(id), status, why: why.into() };
                 if socket.feeds.as_slice().iter().any(|feed| feed.look == look) {
                     return say_error(machine, &refuse(409, "there is a watch with this id"), None, out);
@@ -383,7 +383,7 @@ impl Connection {
             // Nothing of the watch may follow the answer.
             Request::Cancel { id } if is_sending => socket.waiting = Some(Box::new(Waiting::Cancel(id))),
             Request::Cancel { id } => {
-                let look = Look::Messages { watch: Some(id) };
+                let look = Look::Numbered(WatchId::new(id));
                 match socket.feeds.as_slice().iter().find(|feed| feed.look == look).map(|feed| feed.watcher) {
                     Some(watcher) => {
                         socket.feeds.retain(|feed| feed.watcher != watcher);
@@ -457,7 +457,7 @@ impl Connection {
         };
         let look = match shared_window_bits(machine) {
             Some(window_bits) => Look::Compressed { window_bits },
-            None => Look::Messages { watch: None },
+            None => Look::Messages,
         };
         let mut frames = Vec::new();
         match Feed::begin(core, slot, &watch, look) {
