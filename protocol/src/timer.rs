@@ -479,6 +479,11 @@ mod tests {
     }
 
     #[test]
+    fn a_key_costs_two_words() {
+        assert_eq!((size_of::<u64>(), size_of::<Link>()), (8, 8));
+    }
+
+    #[test]
     fn a_key_beyond_the_limit_is_ignored() {
         let mut wheel = wheel_of_ms();
         wheel.set(Wheel::KEY_LIMIT, ms(1));

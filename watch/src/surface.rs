@@ -94,13 +94,15 @@ pub(crate) struct WatchId([u8; 7]);
 
 impl WatchId {
     pub(crate) fn new(id: u64) -> Self {
-        let [a, b, c, d, e, f, g, _] = id.to_le_bytes();
-        Self([a, b, c, d, e, f, g])
+        let mut bytes = [0; 7];
+        bytes.copy_from_slice(&id.to_le_bytes()[..7]);
+        Self(bytes)
     }
 
     fn get(self) -> u64 {
-        let [a, b, c, d, e, f, g] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, 0])
+        let mut bytes = [0; 8];
+        bytes[..7].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
     }
 }
 

@@ -122,6 +122,8 @@ pub struct Driver<S> {
     free: Vec<u32>,
     /// Slots that are to be looked at; each is in it once (`Flag::Queued`).
     queue: VecDeque<u32>,
+    /// How many of the queue, from its front, there are up to the last that the server named.
+    gathered: usize,
     pool: Pool,
     timers: Wheel,
     drain_by: Option<Instant>,
@@ -140,6 +142,7 @@ impl<S: Server> Driver<S> {
             shells: Blocks::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
+            gathered: 0,
             timers: Wheel::new(Duration::from_millis(16)),
             drain_by: None,
             plain: Vec::new(),

@@ -105,7 +105,7 @@ impl<S: Store> Core<S> {
     }
 
     pub(super) fn start(&mut self, waker: &Waker) {
-        self.waker = waker.clone();
+        self.waker.clone_from(waker);
         self.store.start(waker);
         self.room.start(waker);
         self.publishing.start(waker);

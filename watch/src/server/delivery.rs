@@ -80,6 +80,8 @@ pub(super) struct Delivery {
     /// The heads in front of frames, one behind the other.
     heads: Vec<u8>,
     bytes: usize,
+    /// Bytes of encodings that were made for it.
+    made: usize,
 }
 
 /// Whom a plan is for, and what it is made from.
@@ -109,6 +111,9 @@ impl Delivery {
     const RUNS: usize = Slices::PARTS / 2;
     /// Bytes of one fill, about.
     const BYTES: usize = 64 << 10;
+    /// Bytes of encodings that are made for one fill, about: who comes late may want a frame of each of many batches that nobody
+    /// reads any more.
+    const MADE: usize = 128 << 10;
     /// Changes that are looked at in one step for frames that match.
     const STEP: usize = 1024;
     /// So few are looked at sooner than any key is looked up.
@@ -118,6 +123,7 @@ impl Delivery {
         self.plan.clear();
         self.heads.clear();
         self.bytes = 0;
+        self.made = 0;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -125,7 +131,7 @@ impl Delivery {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.plan.len() < Self::RUNS && self.bytes < Self::BYTES
+        self.plan.len() < Self::RUNS && self.bytes < Self::BYTES && self.made < Self::MADE
     }
 
     /// Plans what is due for a watcher. Where nothing is, its cursor moves on by that.
@@ -214,6 +220,7 @@ impl Delivery {
     /// Adds frames; an id stands in front of them, if there is one.
     fn add_frames(&mut self, to: &mut To<'_>, at: Position, frames: usize, id: Option<Revision>) {
         let encoding = to.surfaces.encoding(to.look);
+        let before = to.view.log().encoded_bytes();
         let Some((encoded, index)) = to.view.encode(at, encoding) else { return };
         let bare = to.look.is_bare();
         let length = if bare {
@@ -226,6 +233,7 @@ impl Delivery {
         let head = start..self.heads.len();
         let bytes = head.len() + length;
         self.bytes += bytes;
+        self.made += to.view.log().encoded_bytes() - before;
         let next = at.plus(frames);
         self.plan.push(Run { watcher: to.watcher, encoding, bare, at, frames, head, bytes, next });
     }

@@ -14,13 +14,15 @@ use super::core::Core;
 use super::delivery::{Outgoing, Planned};
 use super::http::{COPIED, JSON, NO_STORE, NOSNIFF, no_memory};
 use super::watcher::{Owner, Watcher};
+use crate::encoding::EncodingId;
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
 use crate::log::RevisionError;
 use crate::request::{Hold, Refusal, Watch};
-use crate::shapes::{self, Notice};
+use crate::shapes::{self, Notice, put_event_members};
 use crate::store::Store;
 use crate::surface::Look;
+use crate::view::View;
 
 /// A long poll.
 pub(super) struct Held {
@@ -492,9 +494,8 @@ fn collect<S>(core: &mut Core<S>, watcher: WatcherId) -> Vec<u8> {
         let Some(change) = core.view.log().change(at) else { break };
         let (matches, this) = (filter.matches(&change.key), change.revision);
         if matches {
-            let frame = core.view.encode(at, core.surfaces.members);
             events.extend_from_slice(if events.is_empty() { b"{" } else { b",{" });
-            events.extend_from_slice(frame.map_or(&[], |(encoded, index)| encoded.frame_bytes(index)));
+            put_members(&mut core.view, core.surfaces.members, at, &mut events);
         }
         looked += 1;
         // An answer that is cut is cut behind a commit: the next one goes on from its revision.
@@ -513,6 +514,22 @@ fn collect<S>(core: &mut Core<S>, watcher: WatcherId) -> Vec<u8> {
         };
     }
     poll_body(revision, &events)
+}
+
+/// Puts the members of a change: a copy of what is made for everyone, unless all that would be made for this poll alone.
+fn put_members(view: &mut View, members: EncodingId, at: Position, out: &mut Vec<u8>) {
+    /// A batch of so many changes is encoded when any of them is asked for.
+    const FEW: usize = 16;
+    if let Some((encoded, index)) = view.log().encoded(at, members) {
+        return out.extend_from_slice(encoded.frame_bytes(index));
+    }
+    let Some((batch, index)) = view.log().batch(at) else { return };
+    if batch.changes().len() <= FEW {
+        let encoded = view.encode(at, members);
+        out.extend_from_slice(encoded.map_or(&[], |(encoded, index)| encoded.frame_bytes(index)));
+    } else if let Some(change) = batch.changes().get(index) {
+        put_event_members(change, out);
+    }
 }
 
 fn poll_body(revision: Revision, events: &[u8]) -> Vec<u8> {

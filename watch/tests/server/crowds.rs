@@ -27,9 +27,13 @@ fn told(tell: impl FnMut(u64) -> Vec<u8>) -> Vec<u8> {
 /// So many clients that have sent this, and have read what they were answered.
 fn crowd(sim: &mut Sim<WatchServer>, request: &str) -> Vec<Client> {
     let clients: Vec<_> = (0..CROWD).map(|_| sim.connect()).collect();
-    clients.iter().for_each(|client| client.send(request));
+    for client in &clients {
+        client.send(request);
+    }
     sim.run().unwrap();
-    clients.iter().for_each(|client| drop(client.receive()));
+    for client in &clients {
+        let _answer = client.receive();
+    }
     clients
 }
 
