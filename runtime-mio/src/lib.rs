@@ -405,7 +405,9 @@ mod tests {
 
     #[test]
     fn a_connection_costs_the_table_its_socket_and_its_id() {
-        assert_eq!(Table::<TcpStream>::ENTRY, 12);
+        // In debug builds mio remembers which poll a socket is registered with.
+        let expected = if cfg!(debug_assertions) { 24 } else { 12 };
+        assert_eq!(Table::<TcpStream>::ENTRY, expected);
     }
 }
 
