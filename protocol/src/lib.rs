@@ -123,6 +123,7 @@
 
 extern crate alloc;
 
+mod blocks;
 pub mod driver;
 pub mod handler;
 pub mod http1;
@@ -139,6 +140,7 @@ mod time;
 pub mod timer;
 pub mod websocket;
 
+pub use blocks::Blocks;
 pub use driver::{Driver, DriverConfig};
 pub use input::Input;
 pub use output::{Lease, Leases, SendQueue, Sink, Slices};

@@ -20,9 +20,9 @@
 //! What holds between any two calls: a key with a deadline is in exactly one list, in a slot not later than its deadline
 //! (rounded up to a tick) or, if that had passed when it was set, in the first slot not met; a key without one is in none.
 
-use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::blocks::Blocks;
 use crate::time::Instant;
 
 /// The number of slots; also the horizon in ticks. A deadline beyond it waits in the furthest slot and is moved from there.
@@ -56,8 +56,8 @@ pub struct Wheel {
     /// The first tick whose slot is not met. The slots stand for the ticks `cursor..cursor + SLOTS`.
     cursor: u64,
     occupied: Occupied,
-    deadlines: Vec<u64>,
-    links: Vec<Link>,
+    deadlines: Blocks<u64>,
+    links: Blocks<Link>,
 }
 
 /// A node in a circular list: the anchor of a list, or a key.
@@ -76,12 +76,14 @@ impl Wheel {
     /// A key fires at most one `resolution` late. Deadlines up to 4096 of it ahead are met once, those further ahead once
     /// in so many. A resolution of zero is taken as a nanosecond.
     pub fn new(resolution: Duration) -> Self {
+        let mut links = Blocks::new();
+        (0..FIRST_KEY).for_each(|node| links.push(Link::to_itself(node)));
         Self {
             resolution: u64::try_from(resolution.as_nanos()).unwrap_or(u64::MAX).max(1),
             cursor: 0,
             occupied: Occupied::default(),
-            deadlines: Vec::new(),
-            links: (0..FIRST_KEY).map(Link::to_itself).collect(),
+            deadlines: Blocks::new(),
+            links,
         }
     }
 
@@ -215,9 +217,9 @@ impl Wheel {
 
     /// Makes room for the key. The new nodes are in no list.
     fn grow(&mut self, key: usize) {
-        self.deadlines.resize(key + 1, NONE);
+        self.deadlines.resize_with(key + 1, || NONE);
         let nodes = FIRST_KEY as usize + key + 1;
-        self.links.resize(nodes, Link { next: MET, prev: MET });
+        self.links.resize_with(nodes, || Link { next: MET, prev: MET });
     }
 }
 
@@ -487,6 +489,11 @@ mod tests {
         coarsest.set(0, Instant::from_nanos(3));
         assert_eq!(coarsest.next(), Some(Instant::NEVER));
         assert_eq!(coarsest.expire(Instant::from_nanos(u64::MAX - 1)), None);
+    }
+
+    #[test]
+    fn a_key_costs_two_words() {
+        assert_eq!((size_of::<u64>(), size_of::<Link>()), (8, 8));
     }
 
     #[test]

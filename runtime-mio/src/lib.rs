@@ -28,8 +28,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use keepwatch_protocol::driver::{Io, Sockets};
-use keepwatch_protocol::{ConnectionId, Driver, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Seat, Table, is_connected};
+use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
+use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Seat, TURN, Table, is_connected};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -177,7 +177,7 @@ impl Runtime {
     /// Those of [`serve`](Self::serve).
     pub fn run<S: Server>(mut self, server: S) -> io::Result<S> {
         let mut driver = Driver::new(server, self.options.driver.clone());
-        let mut connections = Connections::default();
+        let mut connections = Connections::new(self.clock);
         let mut events = Events::with_capacity(EVENTS);
         let mut busy = true;
         driver.start(&Waker::from(Arc::clone(&self.alarm)), self.clock.now());
@@ -194,6 +194,7 @@ impl Runtime {
             }
             self.accept(&mut connections, &mut driver, now);
             self.adopt(&mut connections, &mut driver, now)?;
+            connections.turn_began = self.clock.instant();
             let more = driver.turn(&mut connections, now);
             let released = std::mem::take(&mut connections.released);
             if released > 0 {
@@ -329,11 +330,19 @@ impl Runtime {
 const EDGES: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// The driver's way to the sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connections {
     table: Table<TcpStream>,
     /// How many were closed in this turn.
     released: usize,
+    clock: Clock,
+    turn_began: Instant,
+}
+
+impl Connections {
+    fn new(clock: Clock) -> Self {
+        Self { table: Table::default(), released: 0, clock, turn_began: Instant::START }
+    }
 }
 
 impl Sockets for Connections {
@@ -354,6 +363,10 @@ impl Sockets for Connections {
 
     fn close(&mut self, id: ConnectionId) {
         self.released += usize::from(self.table.remove(id).is_some());
+    }
+
+    fn turn_is_over(&mut self) -> bool {
+        self.clock.instant().since(self.turn_began) >= TURN
     }
 }
 
@@ -383,6 +396,18 @@ impl Wake for Alarm {
                 log::error!("cannot wake the server: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_costs_the_table_its_socket_and_its_id() {
+        // In debug builds mio remembers which poll a socket is registered with.
+        let expected = if cfg!(debug_assertions) { 24 } else { 12 };
+        assert_eq!(Table::<TcpStream>::ENTRY, expected);
     }
 }
 

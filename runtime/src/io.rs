@@ -1,23 +1,31 @@
 //! From ids to sockets, and the two calls that move bytes.
 
 use std::io::{ErrorKind, IoSlice, Read, Result, Write};
+use std::time::Duration;
 
 use keepwatch_protocol::driver::Io;
-use keepwatch_protocol::{ConnectionId, Slices};
+use keepwatch_protocol::{Blocks, ConnectionId, Slices};
+
+/// How long a driver's turn may take before new events are looked for: so long do reading, accepting and timers wait at most, and
+/// for one connection more.
+pub const TURN: Duration = Duration::from_micros(500);
 
 /// What a runtime keeps for each connection, found by its id.
 #[derive(Debug)]
 pub struct Table<T> {
-    slots: Vec<Option<(ConnectionId, T)>>,
+    slots: Blocks<Option<(ConnectionId, T)>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { slots: Vec::new() }
+        Self { slots: Blocks::new() }
     }
 }
 
 impl<T> Table<T> {
+    /// Bytes for each connection.
+    pub const ENTRY: usize = size_of::<Option<(ConnectionId, T)>>();
+
     /// Keeps it, in place of what may still be in the slot.
     pub fn insert(&mut self, id: ConnectionId, kept: T) {
         if self.slots.len() <= id.slot() {

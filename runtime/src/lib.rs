@@ -29,6 +29,6 @@ pub use accept::{AcceptBackoff, Listeners, Retry};
 pub use clock::Clock;
 pub use connect::{Connecting, is_connected};
 pub use control::{Control, Handle};
-pub use io::{Table, read, write};
+pub use io::{TURN, Table, read, write};
 pub use options::{Options, listen};
 pub use share::Seat;

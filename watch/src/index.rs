@@ -13,13 +13,20 @@
 //! The prefixes of a key are found from the longest down, in one ordered map. The greatest entry that is not above a bound is
 //! either a prefix of the bound, or shows how much of the bound can be a prefix at all: what the two have in common. Each step
 //! makes the bound shorter, so there are never more steps than bytes in the key, and few in practice.
+//!
+//! Where a change concerns few, they are told of it at once. Where it concerns many, it is *news* of their filter, from which they
+//! are told a bounded number at a time: what else is to be done does not wait for a million of them. Until then
+//! [`Index::news_of`] says what a watcher has not been told. What is changed meanwhile joins the same news, and whoever was
+//! told already is told again.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::key::{Key, KeyError};
+use keepwatch_protocol::Blocks;
+
+use crate::key::{Key, KeyError, Position};
 
 /// Which keys a watcher wants to hear of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,8 +78,12 @@ pub(crate) struct WatcherId(u32);
 pub(crate) struct Index<T> {
     keys: BTreeMap<Key, FilterId>,
     prefixes: BTreeMap<Arc<str>, FilterId>,
-    filters: Vec<Entry>,
-    watchers: Vec<Slot<T>>,
+    filters: Blocks<Entry>,
+    watchers: Blocks<Slot<T>>,
+    /// What watchers are still to be told, of those filters that have many.
+    news: BTreeMap<FilterId, Spread>,
+    /// Whose news was told last: filters take turns.
+    turn: FilterId,
     free_filter: u32,
     free_watcher: u32,
     watcher_count: usize,
@@ -99,6 +110,23 @@ struct Slot<T> {
     payload: Option<T>,
 }
 
+/// Changes of a filter, from the first to the last: all that concern it of what lies between are among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    pub(crate) first: Position,
+    pub(crate) last: Position,
+}
+
+/// News on its way along the watchers of a filter.
+#[derive(Debug)]
+struct Spread {
+    news: News,
+    /// Who is told next.
+    next: u32,
+    /// There was more when some had been told: all are told again.
+    again: bool,
+}
+
 impl<T> Default for Index<T> {
     fn default() -> Self {
         Self::new()
@@ -111,8 +139,10 @@ impl<T> Index<T> {
         Self {
             keys: BTreeMap::new(),
             prefixes: BTreeMap::new(),
-            filters: Vec::new(),
-            watchers: Vec::new(),
+            filters: Blocks::new(),
+            watchers: Blocks::new(),
+            news: BTreeMap::new(),
+            turn: FilterId(0),
             free_filter: NONE,
             free_watcher: NONE,
             watcher_count: 0,
@@ -166,6 +196,9 @@ impl<T> Index<T> {
         }
         if let Some(slot) = self.slot_mut(previous) {
             slot.next = next;
+        }
+        if let Some(spread) = self.news.get_mut(&filter).filter(|spread| spread.next == id.0) {
+            spread.next = next;
         }
         if let Some(entry) = self.entry_mut(filter) {
             entry.count -= 1;
@@ -224,8 +257,9 @@ impl<T> Index<T> {
         self.keys.len() + self.prefixes.len()
     }
 
-    /// Calls `f` with every watcher that wants to hear of this key, each once: those of the key, then those of its prefixes
+    /// Calls `f` at once with every watcher that wants to hear of this key, each once: those of the key, then those of its prefixes
     /// from the longest to the shortest; for each filter in the order in which they were added.
+    #[cfg(test)]
     pub(crate) fn visit(&mut self, key: &str, mut f: impl FnMut(WatcherId, &mut T)) {
         if let Some(&filter) = self.keys.get(key) {
             visit(&self.filters, &mut self.watchers, filter, &mut f);
@@ -235,9 +269,83 @@ impl<T> Index<T> {
         });
     }
 
+    /// The key changes, at this position. Calls `f` with the watchers that it concerns, in the order of [`visit`](Self::visit),
+    /// except with those of filters that have many: for these it becomes news, to be [spread](Self::spread).
+    pub(crate) fn announce(&mut self, key: &str, at: Position, mut f: impl FnMut(&mut T, News)) {
+        let Self { keys, prefixes, filters, watchers, news, .. } = self;
+        let mut tell = |filter: FilterId| match news.get_mut(&filter) {
+            Some(spread) => {
+                spread.news.last = at;
+                spread.again = true;
+            }
+            None => {
+                let (first, count) = filters.get(filter.0 as usize).map_or((NONE, 0), |e| (e.first, e.count));
+                let these = News { first: at, last: at };
+                if count <= Self::FEW {
+                    visit(filters, watchers, filter, &mut |_, payload| f(payload, these));
+                } else {
+                    news.insert(filter, Spread { news: these, next: first, again: false });
+                }
+            }
+        };
+        if let Some(&filter) = keys.get(key) {
+            tell(filter);
+        }
+        for_each_prefix(prefixes, key, |&filter| tell(filter));
+    }
+
+    /// What a watcher costs, its payload included.
+    #[cfg(test)]
+    pub(crate) const WATCHER_BYTES: usize = size_of::<Slot<T>>();
+    /// Watchers of one filter that are told at once.
+    const FEW: u32 = 8;
+
+    /// Whether there is something to [spread](Self::spread).
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// Calls `f` with at most so many of the watchers that are still to be told. They are of one filter; with each call it is the
+    /// turn of another one.
+    pub(crate) fn spread(&mut self, most: usize, mut f: impl FnMut(&mut T, News)) {
+        let Self { filters, watchers, news, turn, .. } = self;
+        let later = news.range((Bound::Excluded(*turn), Bound::Unbounded)).next();
+        let Some(filter) = later.or_else(|| news.first_key_value()).map(|(filter, _)| *filter) else {
+            return;
+        };
+        *turn = filter;
+        let Some(spread) = news.get_mut(&filter) else { return };
+        for _ in 0..most {
+            let Some(slot) = watchers.get_mut(spread.next as usize) else { break };
+            spread.next = slot.next;
+            if let Some(payload) = &mut slot.payload {
+                f(payload, spread.news);
+            }
+        }
+        if spread.next == NONE && std::mem::take(&mut spread.again) {
+            spread.next = filters.get(filter.0 as usize).map_or(NONE, |entry| entry.first);
+        }
+        if spread.next == NONE {
+            news.remove(&filter);
+        }
+    }
+
+    /// What is being [spread](Self::spread) to the watchers with the filter of this one. It may have been told already.
+    pub(crate) fn news_of(&self, id: WatcherId) -> Option<News> {
+        if self.news.is_empty() {
+            return None;
+        }
+        Some(self.news.get(&self.filter_id_of(id)?)?.news)
+    }
+
+    /// What is being spread concerns nobody any more.
+    pub(crate) fn drop_news(&mut self) {
+        self.news.clear();
+    }
+
     /// Calls `f` with every watcher, in the order of their ids.
     pub(crate) fn visit_all(&mut self, mut f: impl FnMut(WatcherId, &mut T)) {
-        for (id, slot) in (0..).zip(&mut self.watchers) {
+        for (id, slot) in (0..).zip(self.watchers.iter_mut()) {
             if let Some(payload) = &mut slot.payload {
                 f(WatcherId(id), payload);
             }
@@ -277,6 +385,7 @@ impl<T> Index<T> {
     /// Forgets a filter that has no watchers.
     fn release(&mut self, id: FilterId) {
         let free = self.free_filter;
+        self.news.remove(&id);
         let Some(entry) = self.entry_mut(id) else { return };
         entry.first = free;
         match entry.filter.take() {
@@ -297,8 +406,8 @@ impl<T> Index<T> {
 }
 
 fn visit<T>(
-    filters: &[Entry],
-    watchers: &mut [Slot<T>],
+    filters: &Blocks<Entry>,
+    watchers: &mut Blocks<Slot<T>>,
     id: FilterId,
     f: &mut impl FnMut(WatcherId, &mut T),
 ) {
@@ -496,5 +605,86 @@ mod tests {
     #[test]
     fn a_watcher_costs_three_numbers_and_its_payload() {
         assert_eq!(size_of::<Slot<NonZeroU32>>(), 16);
+    }
+
+    #[test]
+    fn a_filter_costs_its_text_and_two_entries() {
+        assert_eq!((size_of::<Entry>(), size_of::<(Key, FilterId)>()), (40, 24));
+    }
+
+    fn at(number: u64) -> Position {
+        Position::new(number)
+    }
+
+    /// An index of so many watchers of the prefix `a`, each with its number.
+    fn crowd(count: usize) -> (Index<usize>, Vec<WatcherId>) {
+        let mut index = Index::new();
+        let ids = (0..count).map(|number| index.add(prefix("a"), number).unwrap()).collect();
+        (index, ids)
+    }
+
+    fn spread(index: &mut Index<usize>, most: usize) -> Vec<(usize, u64, u64)> {
+        let mut told = Vec::new();
+        index.spread(most, |number, News { first, last }| {
+            told.push((*number, first.as_u64(), last.as_u64()));
+        });
+        told
+    }
+
+    #[test]
+    fn few_are_told_at_once_and_many_in_turns() {
+        let (mut index, _) = crowd(100);
+        index.add(key("ab"), 500).unwrap();
+        let mut told = Vec::new();
+        index.announce("ab", at(7), |&mut number, news| told.push((number, news)));
+        assert_eq!(told, [(500, News { first: at(7), last: at(7) })]);
+        assert!(index.has_news());
+        let numbers =
+            |told: Vec<(usize, u64, u64)>| told.iter().map(|&(number, ..)| number).collect::<Vec<_>>();
+        assert_eq!(numbers(spread(&mut index, 60)), (0..60).collect::<Vec<_>>());
+        assert_eq!(numbers(spread(&mut index, 60)), (60..100).collect::<Vec<_>>());
+        assert!(!index.has_news() && spread(&mut index, 60).is_empty());
+    }
+
+    #[test]
+    fn what_comes_while_some_were_told_is_told_to_all() {
+        let (mut index, ids) = crowd(100);
+        index.announce("ab", at(7), |_, _| unreachable!());
+        assert_eq!(spread(&mut index, 99).last(), Some(&(98, 7, 7)));
+        index.announce("ac", at(9), |_, _| unreachable!());
+        assert_eq!(index.news_of(ids[0]), Some(News { first: at(7), last: at(9) }));
+        assert_eq!(spread(&mut index, 99), [(99, 7, 9)]);
+        assert_eq!(spread(&mut index, 200).len(), 100);
+        assert_eq!((index.has_news(), index.news_of(ids[0])), (false, None));
+    }
+
+    #[test]
+    fn filters_take_turns_in_being_told() {
+        let mut index = Index::new();
+        for number in 0..300 {
+            index.add(prefix(["a", "ab", "abc"][number % 3]), number % 3).unwrap();
+        }
+        index.announce("abcd", at(1), |_, _| unreachable!());
+        let turns: Vec<_> = (0..12).map(|_| spread(&mut index, 25)[0].0).collect();
+        assert_eq!(turns, [1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
+        assert!(!index.has_news());
+    }
+
+    #[test]
+    fn who_leaves_while_others_are_told_holds_up_nobody() {
+        let (mut index, ids) = crowd(100);
+        index.announce("ab", at(7), |_, _| unreachable!());
+        assert_eq!(spread(&mut index, 50).len(), 50);
+        for gone in [50, 49, 51, 99] {
+            index.remove(ids[gone]);
+        }
+        assert_eq!(
+            spread(&mut index, 100).iter().map(|told| told.0).collect::<Vec<_>>(),
+            (52..99).collect::<Vec<_>>()
+        );
+        index.announce("ab", at(8), |_, _| unreachable!());
+        let left = ids.iter().filter(|id| index.remove(**id).is_some()).count();
+        assert_eq!(left, 96);
+        assert!(!index.has_news());
     }
 }

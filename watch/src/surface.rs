@@ -63,8 +63,8 @@ impl Surfaces {
         match look {
             Look::Lines { .. } => self.lines,
             Look::Events { .. } => self.events,
-            Look::Messages { watch: None } => self.messages,
-            Look::Messages { watch: Some(_) } => self.members,
+            Look::Messages => self.messages,
+            Look::Numbered(_) => self.members,
             Look::Compressed { window_bits } => {
                 self.compressed.encoding(window_bits).unwrap_or(self.messages)
             }
@@ -79,11 +79,31 @@ pub(crate) enum Look {
     Lines { bare: bool },
     /// Server-sent events, likewise.
     Events { bare: bool },
-    /// Text messages; with the id of the watch where a WebSocket carries several.
-    Messages { watch: Option<u64> },
+    /// Text messages.
+    Messages,
+    /// The same with the id of the watch, where a WebSocket carries several.
+    Numbered(WatchId),
     /// Text messages without an id, for all whose server has such a window and no context: compressed where that gains
     /// something.
     Compressed { window_bits: u8 },
+}
+
+/// The id that a client gave a watch, below 2^53. In seven bytes, so that a [`Look`] is one word: each watch has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WatchId([u8; 7]);
+
+impl WatchId {
+    pub(crate) fn new(id: u64) -> Self {
+        let mut bytes = [0; 7];
+        bytes.copy_from_slice(&id.to_le_bytes()[..7]);
+        Self(bytes)
+    }
+
+    fn get(self) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..7].copy_from_slice(&self.0);
+        u64::from_le_bytes(bytes)
+    }
 }
 
 impl Look {
@@ -94,7 +114,7 @@ impl Look {
 
     /// Whether the watch came from the URL of a WebSocket, and ends with it.
     pub(crate) fn is_only_watch(self) -> bool {
-        matches!(self, Self::Messages { watch: None } | Self::Compressed { .. })
+        matches!(self, Self::Messages | Self::Compressed { .. })
     }
 
     /// Whether a frame says where to go on from.
@@ -106,7 +126,7 @@ impl Look {
     /// to go on from.
     pub(crate) fn put_head(self, length: usize, id: Option<Revision>, out: &mut Vec<u8>) {
         match (self, id) {
-            (Self::Messages { watch: Some(id) }, _) => {
+            (Self::Numbered(id), _) => {
                 let brace = id_brace(id);
                 put_message_head(brace.len() + length, out);
                 out.extend_from_slice(brace.as_bytes());
@@ -179,7 +199,7 @@ impl Look {
                 let data = std::str::from_utf8(&data).ok();
                 put_chunk(bare, out, |out| put_sse(&sse::Event { data, ..event }, out));
             }
-            Self::Messages { .. } | Self::Compressed { .. } => {
+            Self::Messages | Self::Numbered(_) | Self::Compressed { .. } => {
                 let message = self.message(members);
                 put_message_head(message.len(), out);
                 out.extend_from_slice(&message);
@@ -189,7 +209,7 @@ impl Look {
 
     fn message(self, members: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
         let mut message = match self {
-            Self::Messages { watch: Some(id) } => id_brace(id).into_bytes(),
+            Self::Numbered(id) => id_brace(id).into_bytes(),
             _ => vec![b'{'],
         };
         members(&mut message);
@@ -200,8 +220,8 @@ impl Look {
 /// How long an `EventSource` waits before it comes back to a stream that was ended on purpose.
 const RETRY: Duration = Duration::from_secs(2);
 
-fn id_brace(id: u64) -> String {
-    format!("{{\"id\":{id},")
+fn id_brace(id: WatchId) -> String {
+    format!("{{\"id\":{},", id.get())
 }
 
 struct Lines;
@@ -223,7 +243,7 @@ impl Encoder for Events {
 
 impl Encoder for Messages {
     fn encode(&self, change: &Change, _: bool, out: &mut Vec<u8>) {
-        Look::Messages { watch: None }.put_change(change, false, out);
+        Look::Messages.put_change(change, false, out);
     }
 }
 
@@ -274,6 +294,14 @@ mod tests {
             created: Revision::new(7).unwrap(),
             value: Some(Arc::from(&b"x"[..])),
         }
+    }
+
+    #[test]
+    fn an_id_is_what_it_was_and_a_look_is_one_word() {
+        for id in [0, 1, 255, 256, (1 << 53) - 1] {
+            assert_eq!(WatchId::new(id).get(), id);
+        }
+        assert_eq!(size_of::<Look>(), 8);
     }
 
     const EVENT: &str = r#"{"type":"put","key":"a","revision":7,"createRevision":7,"value":"x"}"#;

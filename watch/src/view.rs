@@ -128,13 +128,25 @@ impl View {
     /// The position of the first change of this key from `from` on: what the watcher of a single key reads next, without a
     /// walk through the log. `None` when it has seen them all. `from` is at least the log's floor.
     pub(crate) fn next_change_of(&self, key: &str, from: Position) -> Option<Position> {
-        let versions = self.keys.get(key)?;
-        let older = versions.older.as_ref().and_then(|older| {
-            let index = older.partition_point(|version| version.end <= from);
-            older.get(index)
-        });
-        let next = older.unwrap_or(&versions.newest).end;
-        (next > from).then(|| Position::new(next.as_u64() - 1))
+        self.keys.get(key)?.next_change(from)
+    }
+
+    /// The same for all keys with this prefix, if these are few; the head when it has seen them all. `None`: they are many, and
+    /// to walk through the log is no slower.
+    pub(crate) fn next_change_under(&self, prefix: &str, from: Position) -> Option<Position> {
+        const FEW: usize = 32;
+        let mut next = self.log.head();
+        let keys = self.keys.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        for (count, (key, versions)) in keys.enumerate() {
+            if !key.starts_with(prefix) {
+                break;
+            }
+            if count == FEW {
+                return None;
+            }
+            next = versions.next_change(from).map_or(next, |at| at.min(next));
+        }
+        Some(next)
     }
 
     /// Takes the changes of the store's next batch, and forgets what falls out of the log for them. On an error nothing has
@@ -227,6 +239,16 @@ impl Versions {
         let older = self.older.as_ref()?;
         let after = older.partition_point(|version| version.change.revision <= at);
         live(&older.get(after.checked_sub(1)?)?.change)
+    }
+
+    /// The position of the first change from there on.
+    fn next_change(&self, from: Position) -> Option<Position> {
+        let older = self.older.as_ref().and_then(|older| {
+            let index = older.partition_point(|version| version.end <= from);
+            older.get(index)
+        });
+        let next = older.unwrap_or(&self.newest).end;
+        (next > from).then(|| Position::new(next.as_u64() - 1))
     }
 
     fn second(&self) -> &Version {

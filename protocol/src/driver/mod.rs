@@ -36,6 +36,7 @@ use core::task::Waker;
 use core::time::Duration;
 
 use self::shell::{Flag, Phase, Pool, Shell};
+use crate::blocks::Blocks;
 use crate::output::{Lease, Leases, Sink, Slices};
 use crate::server::{Admission, Closed, ConnectionId, Fill, Peer, Server};
 use crate::time::{Instant, Now, earliest};
@@ -117,10 +118,12 @@ pub struct Buffered {
 pub struct Driver<S> {
     server: S,
     config: DriverConfig,
-    shells: Vec<Shell>,
+    shells: Blocks<Shell>,
     free: Vec<u32>,
     /// Slots that are to be looked at; each is in it once (`Flag::Queued`).
     queue: VecDeque<u32>,
+    /// How many of the queue, from its front, there are up to the last that the server named.
+    gathered: usize,
     pool: Pool,
     timers: Wheel,
     drain_by: Option<Instant>,
@@ -136,9 +139,10 @@ impl<S: Server> Driver<S> {
             read_buffer: vec![0; config.read_bytes.max(1)],
             pool: Pool::new(config.output_mark),
             config,
-            shells: Vec::new(),
+            shells: Blocks::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
+            gathered: 0,
             timers: Wheel::new(Duration::from_millis(16)),
             drain_by: None,
             plain: Vec::new(),
@@ -236,7 +240,7 @@ impl<S: Server> Driver<S> {
             Phase::Open => {}
             // Read and dropped, so that closing does not reset the connection under what was written.
             // A transformation goes on: its handshake may have to end before the farewell can be sent.
-            Phase::Finishing if shell.transform.is_none() || shell.flags.has(Flag::TransformEnded) => return,
+            Phase::Finishing if !shell.is_transforming() => return,
             Phase::Finishing => {}
             Phase::Lingering => {
                 let until = shell.buffers.as_ref().map_or(idle, |buffers| buffers.linger_until.min(idle));

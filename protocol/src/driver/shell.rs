@@ -1,4 +1,4 @@
-//! What the driver keeps for a connection: 40 bytes while nothing waits, and a pooled box of buffers while something does.
+//! What the driver keeps for a connection: 24 bytes while nothing waits, and a pooled box of buffers while something does.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -20,7 +20,7 @@ pub(super) enum Phase {
 }
 
 #[derive(Clone, Copy)]
-#[repr(u32)]
+#[repr(u16)]
 pub(super) enum Flag {
     /// The server knows the connection and has not been told that it is closed.
     Admitted = 1 << 0,
@@ -52,26 +52,24 @@ pub(super) enum Flag {
     ToldHungUp = 1 << 13,
     /// The writing side is shut down.
     ShutDown = 1 << 14,
-    /// The transformation has said farewell.
-    TransformEnded = 1 << 15,
     /// The transformation can't send yet.
-    Withheld = 1 << 16,
+    Withheld = 1 << 15,
 }
 
 #[derive(Clone, Copy, Default)]
-pub(super) struct Flags(u32);
+pub(super) struct Flags(u16);
 
 impl Flags {
     pub(super) fn has(self, flag: Flag) -> bool {
-        self.0 & flag as u32 != 0
+        self.0 & flag as u16 != 0
     }
 
     pub(super) fn set(&mut self, flag: Flag) {
-        self.0 |= flag as u32;
+        self.0 |= flag as u16;
     }
 
     pub(super) fn clear(&mut self, flag: Flag) {
-        self.0 &= !(flag as u32);
+        self.0 &= !(flag as u16);
     }
 
     /// Keeps in mind what the server said when it was asked to lend.
@@ -102,7 +100,15 @@ pub(super) struct Shell {
     pub(super) phase: Phase,
     pub(super) flags: Flags,
     pub(super) buffers: Option<Box<Buffers>>,
-    pub(super) transform: Option<Box<dyn Transform>>,
+    /// Boxed once more, as few have one: it is one word where there is none.
+    pub(super) transform: Option<Box<Transforming>>,
+}
+
+/// What stands between a connection and its socket.
+pub(super) struct Transforming {
+    pub(super) transform: Box<dyn Transform>,
+    /// It has said farewell.
+    pub(super) ended: bool,
 }
 
 impl Shell {
@@ -115,7 +121,7 @@ impl Shell {
         if queued {
             self.flags.set(Flag::Queued);
         }
-        self.transform = transform;
+        self.transform = transform.map(|transform| Box::new(Transforming { transform, ended: false }));
     }
 
     pub(super) fn release(&mut self) {
@@ -126,6 +132,11 @@ impl Shell {
 
     pub(super) fn is(&self, id: ConnectionId) -> bool {
         self.generation == id.generation() && self.phase != Phase::Free
+    }
+
+    /// Whether there is a transformation, and it has not said farewell.
+    pub(super) fn is_transforming(&self) -> bool {
+        self.transform.as_ref().is_some_and(|transforming| !transforming.ended)
     }
 
     /// Own bytes that wait.
@@ -204,9 +215,9 @@ impl Shell {
     /// Lets the transformation say farewell, once. Returns whether it did.
     pub(super) fn end_transform(&mut self, pool: &mut Pool) -> bool {
         match &mut self.transform {
-            Some(transform) if !self.flags.has(Flag::TransformEnded) => {
-                self.flags.set(Flag::TransformEnded);
-                transform.finish(&mut self.buffers.get_or_insert_with(|| pool.take()).wire);
+            Some(transforming) if !transforming.ended => {
+                transforming.ended = true;
+                transforming.transform.finish(&mut self.buffers.get_or_insert_with(|| pool.take()).wire);
                 true
             }
             _ => false,
@@ -362,5 +373,10 @@ mod tests {
             assert!(buffers.is_unused());
             assert_eq!((buffers.unread.bytes.capacity(), buffers.out.capacity()), (kept, kept));
         }
+    }
+
+    #[test]
+    fn a_connection_costs_the_driver_three_words() {
+        assert_eq!(size_of::<Shell>(), 24);
     }
 }

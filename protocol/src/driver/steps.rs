@@ -29,6 +29,7 @@ impl<S: Server> Driver<S> {
 
     pub(super) fn dequeue(&mut self) -> Option<ConnectionId> {
         while let Some(slot) = self.queue.pop_front() {
+            self.gathered = self.gathered.saturating_sub(1);
             let shell = &mut self.shells[slot as usize];
             shell.flags.clear(Flag::Queued);
             if shell.phase != Phase::Free {
@@ -52,17 +53,27 @@ impl<S: Server> Driver<S> {
         }
     }
 
-    /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included.
+    /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included. None while
+    /// some that it named before wait for their turn: whoever has input is never behind more of them than these.
     pub(super) fn gather(&mut self, most: usize, now: Now) -> usize {
-        for named in 0..most {
-            let Some(id) = self.server.next_ready(now) else { return named };
+        if self.gathered > 0 {
+            return 0;
+        }
+        let queued = self.queue.len();
+        let mut named = 0;
+        while named < most {
+            let Some(id) = self.server.next_ready(now) else { break };
+            named += 1;
             if let Some(shell) = self.shell(id).filter(|shell| shell.phase == Phase::Open) {
                 shell.flags.set(Flag::Resume);
                 shell.flags.set(Flag::Pull);
                 self.enqueue(id);
             }
         }
-        most
+        if self.queue.len() > queued {
+            self.gathered = self.queue.len();
+        }
+        named
     }
 
     /// Does what is due for the connection and can be done without the socket: resumes it, offers unread bytes again.

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::Driver;
-use super::shell::{Flag, Phase, Shell, Unread};
+use super::shell::{Flag, Phase, Shell, Transforming, Unread};
 use crate::output::{SendQueue, Slices};
 use crate::server::{Closed, ConnectionId, Fill, Server};
 use crate::time::Now;
@@ -57,7 +57,7 @@ impl core::error::Error for TransformError {}
 impl<S: Server> Driver<S> {
     pub(super) fn receive_transformed(&mut self, id: ConnectionId, bytes: &[u8], now: Now) {
         let shell = &mut self.shells[id.slot()];
-        let Some(transform) = &mut shell.transform else { return };
+        let Some(Transforming { transform, .. }) = shell.transform.as_deref_mut() else { return };
         let mut plain = core::mem::take(&mut self.plain);
         plain.clear();
         let buffers = shell.buffers.get_or_insert_with(|| self.pool.take());
@@ -83,7 +83,9 @@ impl<S: Server> Driver<S> {
             return;
         }
         shell.phase = Phase::Finishing;
-        shell.flags.set(Flag::TransformEnded);
+        if let Some(transforming) = &mut shell.transform {
+            transforming.ended = true;
+        }
         shell.flags.clear(Flag::MidFrame);
         if let Some(buffers) = &mut shell.buffers {
             buffers.out.reset();
@@ -102,16 +104,17 @@ impl<S: Server> Driver<S> {
         let mut wire = core::mem::take(&mut buffers.wire);
         shell.buffers = Some(buffers);
         let mut fill = Fill::All;
-        if wire.is_empty() && !shell.flags.has(Flag::TransformEnded) {
-            if let Some(mut transform) = shell.transform.take() {
+        if wire.is_empty() {
+            if let Some(mut transforming) = shell.transform.take_if(|transforming| !transforming.ended) {
                 let mut parts = Slices::new(RECORD);
                 let pull = shell.may_pull();
                 let Shell { flags, buffers, .. } = shell;
                 fill = Self::fill_plain(&mut self.server, flags, buffers, pull, id, &mut parts, now);
                 let offered = parts.len();
-                let taken = if offered > 0 { transform.send(parts.parts(), &mut wire) } else { 0 };
+                let taken =
+                    if offered > 0 { transforming.transform.send(parts.parts(), &mut wire) } else { 0 };
                 let shell = &mut self.shells[id.slot()];
-                shell.transform = Some(transform);
+                shell.transform = Some(transforming);
                 if offered == 0 {
                     if fill != Fill::More {
                         self.nothing_lent(id);

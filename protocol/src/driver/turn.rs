@@ -27,6 +27,13 @@ pub trait Sockets {
     fn shutdown(&mut self, id: ConnectionId);
     /// Closes the socket. The id names nothing from now on.
     fn close(&mut self, id: ConnectionId);
+
+    /// Whether the turn has taken so long that new events are to be looked for first, as system calls may be slow. It is asked
+    /// after each write, and after each connection that was served. Without it, turns are bounded by [`DriverConfig::turn`](super::DriverConfig::turn)
+    /// alone.
+    fn turn_is_over(&mut self) -> bool {
+        false
+    }
 }
 
 impl<S: Server> Driver<S> {
@@ -47,7 +54,8 @@ impl<S: Server> Driver<S> {
         }
     }
 
-    /// Serves connections that have something to do, a bounded number of them. Returns whether some are left: if so, look
+    /// Serves connections that have something to do, a bounded number of them, until
+    /// [`turn_is_over`](Sockets::turn_is_over). Returns whether some are left: if so, look
     /// for new events without waiting and call it again; if not, wait until [`Driver::deadline`].
     pub fn turn(&mut self, sockets: &mut impl Sockets, now: Now) -> bool {
         if self.deadline().is_some_and(|at| at <= now.instant) {
@@ -65,6 +73,9 @@ impl<S: Server> Driver<S> {
             for _ in 0..due {
                 let Some(id) = self.dequeue() else { break };
                 self.serve(id, sockets, now);
+                if sockets.turn_is_over() {
+                    return true;
+                }
             }
             left -= due.max(named);
         }
@@ -152,6 +163,9 @@ impl<S: Server> Driver<S> {
                     self.wrote(id, count.min(lent), now);
                 }
                 Io::Failed => self.failed(id, now),
+            }
+            if sockets.turn_is_over() {
+                break;
             }
         }
     }

@@ -1,17 +1,17 @@
 //! What a server keeps for its connections, and whose turn it is.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 
+use crate::blocks::Blocks;
 use crate::server::ConnectionId;
 use crate::time::Instant;
 use crate::timer::Wheel;
 
 /// Connections by their slots, each with a deadline.
 pub(super) struct Slots<T> {
-    connections: Vec<Option<(ConnectionId, T)>>,
+    connections: Blocks<Option<(ConnectionId, T)>>,
     deadlines: Wheel,
     /// Whose deadline has passed, or who is to be resumed for another reason.
     ready: VecDeque<ConnectionId>,
@@ -23,7 +23,7 @@ pub(super) struct Slots<T> {
 impl<T> Slots<T> {
     pub(super) fn new() -> Self {
         Self {
-            connections: Vec::new(),
+            connections: Blocks::new(),
             deadlines: Wheel::new(Duration::from_millis(10)),
             ready: VecDeque::new(),
             farewells: 0..0,

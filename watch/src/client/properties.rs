@@ -19,7 +19,7 @@ use super::routes::Routes;
 use crate::change::Change;
 use crate::key::{Key, Revision};
 use crate::shapes::{self, Notice, continue_token, put_item_members};
-use crate::surface::{Look, chunk_payload};
+use crate::surface::{Look, WatchId, chunk_payload};
 
 fn revision(number: u64) -> Revision {
     Revision::new(number).unwrap()
@@ -59,7 +59,8 @@ fn looks() -> impl Strategy<Value = Look> {
     prop_oneof![
         any::<bool>().prop_map(|bare| Look::Lines { bare }),
         any::<bool>().prop_map(|bare| Look::Events { bare }),
-        prop::option::of(0..1_u64 << 53).prop_map(|watch| Look::Messages { watch }),
+        Just(Look::Messages),
+        (0..1_u64 << 53).prop_map(|watch| Look::Numbered(WatchId::new(watch))),
         Just(Look::Compressed { window_bits: 15 }),
     ]
 }
@@ -76,7 +77,7 @@ fn unframed(look: Look, frame: &[u8]) -> (Vec<u8>, Option<String>) {
             assert!(input.is_empty(), "it is one event");
             (event.data.unwrap_or_default().as_bytes().to_vec(), event.id.map(str::to_owned))
         }
-        Look::Messages { .. } | Look::Compressed { .. } => {
+        Look::Messages | Look::Numbered(_) | Look::Compressed { .. } => {
             let mut client = websocket::Connection::new(Role::Client, Arc::default(), 1, Now::default());
             let (mut frame, mut message) = (frame.to_vec(), Vec::new());
             let mut input = Input::new(&mut frame);
@@ -102,8 +103,8 @@ proptest! {
         prop_assert_eq!(event(&json, &ClientLimits::default()), Ok(told(&change)));
         prop_assert_eq!(id, None, "there is nothing yet to go on from");
         let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
-        let watch = if let Look::Messages { watch } = look { watch } else { None };
-        prop_assert_eq!(value.get("id").and_then(serde_json::Value::as_u64), watch);
+        let watch = value.get("id").and_then(serde_json::Value::as_u64).map(WatchId::new);
+        prop_assert_eq!(watch, if let Look::Numbered(watch) = look { Some(watch) } else { None });
     }
 
     #[test]

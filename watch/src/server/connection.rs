@@ -93,7 +93,7 @@ pub(super) enum Activity {
     Sending(Box<Sending>),
     Hello(Hello),
     Count(Count),
-    Socket(Box<Socket>),
+    Socket(Socket),
 }
 
 impl Connection {

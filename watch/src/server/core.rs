@@ -7,19 +7,20 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use keepwatch_protocol::timer::Wheel;
-use keepwatch_protocol::{ConnectionId, Instant, Now, http1, websocket};
+use keepwatch_protocol::{Blocks, ConnectionId, Instant, Now, http1, websocket};
 
 use super::Shared;
 use super::delivery::Delivery;
 use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
+use super::watcher::{self, Owner, Watcher};
 use crate::admission::Guests;
 use crate::budget::Budget;
 use crate::change::Batch;
 use crate::compressed::Tally;
 use crate::config::Config;
 use crate::handle::{Answer, Queue};
-use crate::index::Index;
+use crate::index::{Index, WatcherId};
 use crate::key::Position;
 use crate::room::Member;
 use crate::shapes::Written;
@@ -54,22 +55,8 @@ pub(super) struct Core<S> {
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
     random: Rng,
-}
-
-/// What the index keeps of a watcher: whose it is, and where it is in the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Watcher {
-    pub(super) owner: Owner,
-    /// The first change that it may not have seen; `None`: it has seen all that concern it, however old the log is by then.
-    pub(super) behind: Option<Position>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Owner {
-    /// The connection in this slot.
-    Connection(u32),
-    /// A subscription of the process's own.
-    Subscription(u32),
+    /// Leads to [`Core::settle`].
+    waker: Waker,
 }
 
 impl<S: Store> Core<S> {
@@ -112,11 +99,13 @@ impl<S: Store> Core<S> {
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
             random: Rng::with_seed(seed),
+            waker: Waker::noop().clone(),
             config,
         }
     }
 
     pub(super) fn start(&mut self, waker: &Waker) {
+        self.waker.clone_from(waker);
         self.store.start(waker);
         self.room.start(waker);
         self.publishing.start(waker);
@@ -148,10 +137,10 @@ impl<S: Store> Core<S> {
                 Outcome::Snapshot(snapshot) => {
                     if self.view.restore(snapshot) {
                         let (ready, publishing) = (&mut self.ready, &mut self.publishing);
+                        self.index.drop_news();
                         self.index.visit_all(|_, watcher| {
-                            // Below every floor: it is told that something is missing.
-                            watcher.behind = Some(Position::START);
-                            notify(ready, publishing, watcher.owner);
+                            watcher.lose();
+                            notify(ready, publishing, watcher.owner());
                         });
                     }
                 }
@@ -171,13 +160,36 @@ impl<S: Store> Core<S> {
         let (ready, publishing) = (&mut self.ready, &mut self.publishing);
         for (index, change) in batch.changes().iter().enumerate() {
             let at = batch.first().plus(index);
-            self.index.visit(&change.key, |_, watcher| {
-                if watcher.behind.is_none() {
-                    watcher.behind = Some(at);
-                    notify(ready, publishing, watcher.owner);
+            self.index.announce(&change.key, at, |watcher, news| {
+                if watcher.hear(news) {
+                    notify(ready, publishing, watcher.owner());
                 }
             });
         }
+    }
+
+    /// Tells some of those watchers that are many. Returns whether connections are ready by that.
+    pub(super) fn spread(&mut self) -> bool {
+        /// Watchers that are told in one step, and steps with nobody to whom it is news.
+        const STEP: usize = 256;
+        const STEPS: usize = 16;
+        let (ready, publishing) = (&mut self.ready, &mut self.publishing);
+        for _ in 0..STEPS {
+            if !self.index.has_news() {
+                return false;
+            }
+            self.index.spread(STEP, |watcher, news| {
+                if watcher.hear(news) {
+                    notify(ready, publishing, watcher.owner());
+                }
+            });
+            if !ready.is_empty() {
+                return true;
+            }
+        }
+        // All of them are behind as it is. Others have their turn first.
+        self.waker.wake_by_ref();
+        false
     }
 
     fn replied(&mut self, ticket: Ticket, reply: Reply) {
@@ -247,6 +259,13 @@ impl<S: Store> Core<S> {
     }
 }
 
+impl<S> Core<S> {
+    /// The first change that a watcher may not have seen; `None`: it has seen all that concern it.
+    pub(super) fn behind(&self, watcher: WatcherId) -> Option<Position> {
+        watcher::behind(&self.index, watcher)
+    }
+}
+
 fn notify(ready: &mut Ready, publishing: &mut Publishing, owner: Owner) {
     match owner {
         Owner::Connection(slot) => ready.push(slot),
@@ -277,18 +296,22 @@ impl Farewells {
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     queue: VecDeque<u32>,
-    queued: Vec<bool>,
+    queued: Blocks<bool>,
 }
 
 impl Ready {
     pub(super) fn push(&mut self, slot: u32) {
         let index = slot as usize;
         if self.queued.len() <= index {
-            self.queued.resize(index + 1, false);
+            self.queued.resize_with(index + 1, || false);
         }
         if !std::mem::replace(&mut self.queued[index], true) {
             self.queue.push_back(slot);
         }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
     }
 
     pub(super) fn pop(&mut self) -> Option<u32> {

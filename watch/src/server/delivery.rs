@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use keepwatch_protocol::{Fill, Lease, Leases, Slices};
 
-use super::core::Watcher;
+use super::watcher::{self, Watcher};
 use crate::change::Change;
 use crate::encoding::{Encoded, EncodingId};
 use crate::index::{Filter, Index, WatcherId};
@@ -80,6 +80,8 @@ pub(super) struct Delivery {
     /// The heads in front of frames, one behind the other.
     heads: Vec<u8>,
     bytes: usize,
+    /// Bytes of encodings that were made for it.
+    made: usize,
 }
 
 /// Whom a plan is for, and what it is made from.
@@ -109,13 +111,19 @@ impl Delivery {
     const RUNS: usize = Slices::PARTS / 2;
     /// Bytes of one fill, about.
     const BYTES: usize = 64 << 10;
+    /// Bytes of encodings that are made for one fill, about: who comes late may want a frame of each of many batches that nobody
+    /// reads any more.
+    const MADE: usize = 128 << 10;
     /// Changes that are looked at in one step for frames that match.
     const STEP: usize = 1024;
+    /// So few are looked at sooner than any key is looked up.
+    const NEAR: u64 = 64;
 
     pub(super) fn clear(&mut self) {
         self.plan.clear();
         self.heads.clear();
         self.bytes = 0;
+        self.made = 0;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -123,7 +131,7 @@ impl Delivery {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.plan.len() < Self::RUNS && self.bytes < Self::BYTES
+        self.plan.len() < Self::RUNS && self.bytes < Self::BYTES && self.made < Self::MADE
     }
 
     /// Plans what is due for a watcher. Where nothing is, its cursor moves on by that.
@@ -135,9 +143,7 @@ impl Delivery {
         watcher: WatcherId,
         look: Look,
     ) -> Planned {
-        let Some(Watcher { behind: Some(from), .. }) = index.get(watcher).copied() else {
-            return Planned::All;
-        };
+        let Some(from) = watcher::behind(index, watcher) else { return Planned::All };
         if from < view.log().floor() {
             return Planned::Compacted;
         }
@@ -175,8 +181,10 @@ impl Delivery {
     fn scan(&mut self, to: &mut To<'_>, prefix: &str, from: Position) -> (Position, bool) {
         let head = to.view.log().head();
         let look = to.look;
-        let single = look.is_bare() || matches!(look, Look::Messages { watch: Some(_) });
+        let single = look.is_bare() || matches!(look, Look::Numbered(_));
         let end = from.plus(Self::STEP);
+        // Whether there are so few keys that these say where to go on.
+        let mut few = head.since(from) > Self::NEAR;
         let mut at = from;
         while at < end {
             if at >= head {
@@ -199,9 +207,12 @@ impl Delivery {
                     rest.any(|((_, change), looked)| looked == Self::STEP || change.key.starts_with(prefix))
                 });
                 at = at.plus(matching);
-            } else {
-                at = at.plus(changes.take_while(|change| !matches(change)).count().max(1));
+                continue;
             }
+            let next = if few { to.view.next_change_under(prefix, at) } else { None };
+            few = next.is_some();
+            at =
+                next.unwrap_or_else(|| at.plus(changes.take_while(|change| !matches(change)).count().max(1)));
         }
         (at, false)
     }
@@ -209,6 +220,7 @@ impl Delivery {
     /// Adds frames; an id stands in front of them, if there is one.
     fn add_frames(&mut self, to: &mut To<'_>, at: Position, frames: usize, id: Option<Revision>) {
         let encoding = to.surfaces.encoding(to.look);
+        let before = to.view.log().encoded_bytes();
         let Some((encoded, index)) = to.view.encode(at, encoding) else { return };
         let bare = to.look.is_bare();
         let length = if bare {
@@ -221,6 +233,7 @@ impl Delivery {
         let head = start..self.heads.len();
         let bytes = head.len() + length;
         self.bytes += bytes;
+        self.made += to.view.log().encoded_bytes() - before;
         let next = at.plus(frames);
         self.plan.push(Run { watcher: to.watcher, encoding, bare, at, frames, head, bytes, next });
     }
@@ -367,7 +380,7 @@ impl Run {
 
 fn set_cursor(index: &mut Index<Watcher>, view: &View, watcher: WatcherId, to: Position) {
     if let Some(watcher) = index.get_mut(watcher) {
-        watcher.behind = (to < view.log().head()).then_some(to);
+        watcher.seen(to, view.log().head());
     }
 }
 

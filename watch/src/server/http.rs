@@ -517,7 +517,7 @@ impl Connection {
             connection = connection.with_deflate(agreed);
         }
         self.protocol = Protocol::WebSocket(connection);
-        self.activity = Activity::Socket(Box::new(Socket::new(core)));
+        self.activity = Activity::Socket(Socket::new());
         self.heartbeat = now.instant + core.config.heartbeat;
         if let Some(watch) = watch {
             self.start_only_watch(core, watch, out, now);

@@ -5,6 +5,7 @@
 //!                │    ├─ http       a request is understood, and answered                    http.rs, stream.rs, demo.rs
 //!                │    └─ websocket  operations, and any number of watches                    websocket.rs
 //!                └─ Core          what they share: store, view, index, timers, who is ready  core.rs
+//!                     ├─ index      the watchers, each with its cursor                           watcher.rs
 //!                     ├─ delivery   frames of the log, lent to one connection at a time      delivery.rs
 //!                     ├─ publishing the process's own calls and subscriptions                publishing.rs
 //!                     └─ metrics    what /metrics shows                                      metrics.rs
@@ -22,14 +23,15 @@ mod http;
 mod metrics;
 mod publishing;
 mod stream;
+mod watcher;
 mod websocket;
 
 use std::borrow::Cow;
 use std::task::Waker;
 
 use keepwatch_protocol::{
-    Admission, After, Closed, ConnectionId, Fill, Input, Instant, Leases, Now, Peer, SendQueue, Server,
-    Slices, earliest,
+    Admission, After, Blocks, Closed, ConnectionId, Fill, Input, Instant, Leases, Now, Peer, SendQueue,
+    Server, Slices, earliest,
 };
 
 use self::connection::Connection;
@@ -93,13 +95,13 @@ impl Shared {
     pub fn machine_over<S: Store>(&self, store: S, seed: u64) -> (WatchServer<S>, Handle) {
         let (handle, queue) = Handle::new();
         let core = Core::new(self, store, queue, seed);
-        (WatchServer { connections: Vec::new(), core }, handle)
+        (WatchServer { connections: Blocks::new(), core }, handle)
     }
 }
 
 /// The watch server: see the [crate](crate) for what it does, and [`Shared::machine`] for how to get one.
 pub struct WatchServer<S = MemoryMachine> {
-    connections: Vec<Option<Connection>>,
+    connections: Blocks<Option<Connection>>,
     core: Core<S>,
 }
 
@@ -175,6 +177,9 @@ const FULL_ADDRESS: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 59\r\n\
     Retry-After: 10\r\nConnection: close\r\n\r\n{\"error\":\"too many connections of one address: try later\"}\n";
 
+/// Connections whose time has come that are made ready at once.
+const DUE_AT_ONCE: usize = 256;
+
 impl<S: Store> Server for WatchServer<S> {
     fn start(&mut self, waker: &Waker, _: Now) {
         self.core.start(waker);
@@ -247,7 +252,7 @@ impl<S: Store> Server for WatchServer<S> {
                     _ => self.core.writes.forget(slot),
                 }
             }
-            if self.core.settle() {
+            if self.core.spread() || self.core.settle() {
                 continue;
             }
             // A timer that was set in this turn, after a time with none, may stand in a slot of the past: it is moved.
@@ -267,7 +272,9 @@ impl<S: Store> Server for WatchServer<S> {
 
     fn on_deadline(&mut self, now: Now) {
         self.core.view.pass(now.instant);
-        while let Some(slot) = self.core.timers.expire(now.instant) {
+        // Those that were told of one change have their next heartbeat together: the rest is taken by `next_ready`.
+        for _ in 0..DUE_AT_ONCE {
+            let Some(slot) = self.core.timers.expire(now.instant) else { return };
             if let Some(Some(connection)) = self.connections.get_mut(slot) {
                 connection.due();
                 self.core.ready.push(slot as u32);

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::core::{Core, Owner, Watcher, Writer};
+use super::core::{Core, Writer};
+use super::watcher::{self, Owner, Watcher};
 use crate::handle::{
     Answer, Delivered, Event, Listed, Queue, Request, Subscriber, Subscription, Unavailable,
 };
@@ -94,13 +95,13 @@ impl<S: Store> Core<S> {
             Some(revision) => self.view.log().position_after(revision)?,
             None => self.view.log().head(),
         };
-        let behind = (at < self.view.log().head()).then_some(at);
         let id = self.publishing.free.pop().unwrap_or(self.publishing.subscriptions.len() as u32);
         let (subscription, subscriber) = Subscription::new(id, Arc::clone(&self.publishing.queue));
-        let watcher = Watcher { owner: Owner::Subscription(id), behind };
+        let watcher = Watcher::new(Owner::Subscription(id), at, self.view.log().head());
         // There are at most 2^32 watchers; one more subscription than that ends at once.
-        let subscribed =
-            self.index.add(filter, watcher).ok().map(|watcher| Subscribed { watcher, subscriber });
+        let subscribed = watcher
+            .and_then(|watcher| self.index.add(filter, watcher).ok())
+            .map(|watcher| Subscribed { watcher, subscriber });
         if self.publishing.subscriptions.len() <= id as usize {
             self.publishing.subscriptions.push(None);
         }
@@ -139,9 +140,7 @@ impl<S: Store> Core<S> {
         if subscriber.is_gone() {
             return Served::Over;
         }
-        let Some(Watcher { behind: Some(from), .. }) = self.index.get(*watcher).copied() else {
-            return Served::UpToDate;
-        };
+        let Some(from) = watcher::behind(&self.index, *watcher) else { return Served::UpToDate };
         let Some(changes) = self.view.log().changes(from) else {
             return match subscriber.send(Event::Compacted(self.view.revision())) {
                 Delivered::Full => Served::UpToDate,
@@ -166,7 +165,7 @@ impl<S: Store> Core<S> {
         }
         let head = self.view.log().head();
         if let Some(watcher) = self.index.get_mut(*watcher) {
-            watcher.behind = (at < head).then_some(at);
+            watcher.seen(at, head);
         }
         served
     }

@@ -10,16 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connection::{Activity, Connection, Protocol};
-use super::core::{Core, Owner, Watcher};
+use super::core::Core;
 use super::delivery::{Outgoing, Planned};
 use super::http::{COPIED, JSON, NO_STORE, NOSNIFF, no_memory};
+use super::watcher::{Owner, Watcher};
+use crate::encoding::EncodingId;
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
 use crate::log::RevisionError;
 use crate::request::{Hold, Refusal, Watch};
-use crate::shapes::{self, Notice};
+use crate::shapes::{self, Notice, put_event_members};
 use crate::store::Store;
 use crate::surface::Look;
+use crate::view::View;
 
 /// A long poll.
 pub(super) struct Held {
@@ -131,7 +134,7 @@ impl Feed {
                 // The reader was slower than the log is long: it is told so, as for a change that it missed.
                 self.initial = None;
                 if let Some(watcher) = core.index.get_mut(self.watcher) {
-                    watcher.behind = Some(Position::START);
+                    watcher.lose();
                 }
                 return None;
             }
@@ -152,7 +155,7 @@ impl Feed {
 
     /// Whether changes that it has not seen are no longer in the log.
     pub(super) fn is_compacted<S>(&self, core: &Core<S>) -> bool {
-        let behind = core.index.get(self.watcher).and_then(|watcher| watcher.behind);
+        let behind = core.behind(self.watcher);
         self.initial.is_none() && behind.is_some_and(|at| at < core.view.log().floor())
     }
 
@@ -170,14 +173,13 @@ impl Feed {
 
     /// Whether it has seen everything that concerns it.
     pub(super) fn is_synced<S>(&self, core: &Core<S>) -> bool {
-        let behind = core.index.get(self.watcher).and_then(|watcher| watcher.behind);
-        self.initial.is_none() && behind.is_none()
+        self.initial.is_none() && core.behind(self.watcher).is_none()
     }
 }
 
 fn register<S>(core: &mut Core<S>, owner: Owner, filter: Filter, at: Position) -> Result<WatcherId, NoWatch> {
-    let behind = (at < core.view.log().head()).then_some(at);
-    core.index.add(filter, Watcher { owner, behind }).map_err(|_| NoWatch::TooMany)
+    let watcher = Watcher::new(owner, at, core.view.log().head()).ok_or(NoWatch::TooMany)?;
+    core.index.add(filter, watcher).map_err(|_| NoWatch::TooMany)
 }
 
 impl Stream {
@@ -376,8 +378,7 @@ impl Connection {
         now: Now,
     ) -> After {
         let Activity::Held(held) = &mut self.activity else { return After::Paused };
-        let behind = core.index.get(held.watcher).and_then(|watcher| watcher.behind);
-        if let Some(at) = behind {
+        if let Some(at) = core.behind(held.watcher) {
             if at < core.view.log().floor() {
                 return self.answer_hold(core, out, now);
             }
@@ -413,7 +414,7 @@ impl Connection {
         let Activity::Held(held) = std::mem::replace(&mut self.activity, Activity::Idle) else {
             return After::Paused;
         };
-        let behind = core.index.get(held.watcher).and_then(|watcher| watcher.behind);
+        let behind = core.behind(held.watcher);
         if behind.is_some_and(|at| at < core.view.log().floor()) {
             core.index.remove(held.watcher);
             let floor = core.view.log().floor_revision();
@@ -458,16 +459,20 @@ fn search<S>(core: &mut Core<S>, watcher: WatcherId, from: Position) -> Search {
             None => (head, Search::Nothing),
         },
         Filter::Prefix(prefix) => {
-            let mut changes = core.view.log().changes(from).into_iter().flatten().take(STEP);
-            match changes.find(|(_, change)| change.key.starts_with(&**prefix)) {
-                Some((at, _)) => (at, Search::Found),
-                None if head.since(from) > STEP as u64 => (from.plus(STEP), Search::More),
-                None => (head, Search::Nothing),
+            if let Some(at) = core.view.next_change_under(prefix, from) {
+                (at, if at < head { Search::Found } else { Search::Nothing })
+            } else {
+                let mut changes = core.view.log().changes(from).into_iter().flatten().take(STEP);
+                match changes.find(|(_, change)| change.key.starts_with(&**prefix)) {
+                    Some((at, _)) => (at, Search::Found),
+                    None if head.since(from) > STEP as u64 => (from.plus(STEP), Search::More),
+                    None => (head, Search::Nothing),
+                }
             }
         }
     };
     if let Some(watcher) = core.index.get_mut(watcher) {
-        watcher.behind = (at < head).then_some(at);
+        watcher.seen(at, head);
     }
     found
 }
@@ -476,20 +481,21 @@ fn search<S>(core: &mut Core<S>, watcher: WatcherId, from: Position) -> Search {
 fn collect<S>(core: &mut Core<S>, watcher: WatcherId) -> Vec<u8> {
     let mut events = Vec::new();
     let mut revision = core.view.revision();
-    let behind = core.index.get(watcher).and_then(|watcher| watcher.behind);
+    let behind = core.behind(watcher);
     let (Some(from), Some(filter)) = (behind, core.index.filter_of(watcher)) else {
         return poll_body(revision, &events);
     };
     let (head, limit) = (core.view.log().head(), core.config.poll_bytes);
     let mut at = from;
     let mut looked = 0;
+    // Whether there are so few keys that these say where to go on.
+    let mut few = true;
     while at < head {
         let Some(change) = core.view.log().change(at) else { break };
         let (matches, this) = (filter.matches(&change.key), change.revision);
         if matches {
-            let frame = core.view.encode(at, core.surfaces.members);
             events.extend_from_slice(if events.is_empty() { b"{" } else { b",{" });
-            events.extend_from_slice(frame.map_or(&[], |(encoded, index)| encoded.frame_bytes(index)));
+            put_members(&mut core.view, core.surfaces.members, at, &mut events);
         }
         looked += 1;
         // An answer that is cut is cut behind a commit: the next one goes on from its revision.
@@ -499,10 +505,31 @@ fn collect<S>(core: &mut Core<S>, watcher: WatcherId) -> Vec<u8> {
         }
         at = match filter {
             Filter::Key(key) => core.view.next_change_of(key, at.plus(1)).unwrap_or(head),
+            Filter::Prefix(prefix) if !matches && few => {
+                let next = core.view.next_change_under(prefix, at);
+                few = next.is_some();
+                next.unwrap_or_else(|| at.plus(1))
+            }
             Filter::Prefix(_) => at.plus(1),
         };
     }
     poll_body(revision, &events)
+}
+
+/// Puts the members of a change: a copy of what is made for everyone, unless all that would be made for this poll alone.
+fn put_members(view: &mut View, members: EncodingId, at: Position, out: &mut Vec<u8>) {
+    /// A batch of so many changes is encoded when any of them is asked for.
+    const FEW: usize = 16;
+    if let Some((encoded, index)) = view.log().encoded(at, members) {
+        return out.extend_from_slice(encoded.frame_bytes(index));
+    }
+    let Some((batch, index)) = view.log().batch(at) else { return };
+    if batch.changes().len() <= FEW {
+        let encoded = view.encode(at, members);
+        out.extend_from_slice(encoded.map_or(&[], |(encoded, index)| encoded.frame_bytes(index)));
+    } else if let Some(change) = batch.changes().get(index) {
+        put_event_members(change, out);
+    }
 }
 
 fn poll_body(revision: Revision, events: &[u8]) -> Vec<u8> {

@@ -18,3 +18,20 @@ fn farewells_lie_within_their_span() {
     let widest = times.windows(2).map(|pair| pair[1].since(pair[0])).max();
     assert!(widest < Some(std::time::Duration::from_millis(3)), "{widest:?}");
 }
+
+/// What a held watcher costs in every table that has a place for it. A million times each of these bytes is a megabyte.
+#[test]
+fn what_is_kept_of_each_connection_is_small() {
+    use super::connection::{Activity, Connection, Protocol};
+    use super::demo::{Count, Hello};
+    use super::stream::{Feed, Held, Stream};
+    use super::websocket::Socket;
+
+    assert_eq!(size_of::<Option<Connection>>(), 152);
+    assert_eq!((size_of::<Protocol>(), size_of::<Activity>()), (72, 48));
+    // Of which the activity is one.
+    assert_eq!((size_of::<Held>(), size_of::<Stream>(), size_of::<Socket>()), (40, 40, 40));
+    assert_eq!((size_of::<Hello>(), size_of::<Count>()), (24, 32));
+    // What a WebSocket has for each watch beyond the first.
+    assert_eq!(size_of::<Feed>(), 24);
+}

@@ -1,5 +1,7 @@
 //! A WebSocket: any number of watches on one connection, reads and writes, both ways.
 
+use std::slice;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
@@ -12,31 +14,47 @@ use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Writer};
 use super::delivery::{Outgoing, Planned};
 use super::stream::{Feed, NoWatch};
-use crate::budget::Share;
+use crate::budget::{Budget, Share};
 use crate::config::Config;
 use crate::index::Filter;
 use crate::key::{Key, Revision};
 use crate::request::{Continue, Watch};
 use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
 use crate::store::{Condition, Operation, Store};
-use crate::surface::Look;
+use crate::surface::{Look, WatchId};
 
-/// What a WebSocket is busy with.
+/// What a WebSocket is busy with. Small, as most have one watch and say nothing.
 pub(super) struct Socket {
     /// The watch that the URL named, and those that the client opened, each with its id.
+    feeds: Feeds,
+    waiting: Option<Box<Waiting>>,
+    /// Writes whose reply has not come.
+    writes: u32,
+    /// Bytes of messages in this turn, as they are when they are not compressed: all that came, and values and lists that were
+    /// said.
+    work: u32,
+}
+
+/// The watches of a WebSocket.
+enum Feeds {
+    None,
+    One(Feed),
+    Many(Box<Many>),
+}
+
+/// There was more than one watch.
+struct Many {
     feeds: Vec<Feed>,
     /// Where the next plan begins: the feeds take turns.
     next: usize,
-    assembler: Assembler,
-    /// Of the budget, for what it holds.
-    share: Share,
-    /// Writes whose reply has not come.
-    writes: usize,
-    /// A message that waits for the end of what is being sent; behind it none is taken.
-    parked: Option<u64>,
-    /// Bytes of messages in this turn, as they are when they are not compressed: all that came, and values and lists that were
-    /// said.
-    work: usize,
+}
+
+/// A message that is here and not done.
+enum Waiting {
+    /// Parts of one, and what they hold of the budget.
+    Parts { assembler: Assembler, share: Share },
+    /// The watch with this id is to be cancelled, at the end of what is being sent. Behind it no message is taken.
+    Cancel(u64),
 }
 
 /// What a message asks for.
@@ -71,42 +89,126 @@ impl<T: Into<String>> From<T> for Wrong {
 const COMPACTED: u16 = 4410;
 
 /// How much of messages is understood and said in one turn, about.
-const WORK_AT_ONCE: usize = 64 << 10;
+const WORK_AT_ONCE: u32 = 64 << 10;
 
 impl Socket {
-    pub(super) fn new<S>(core: &Core<S>) -> Self {
-        let limit = usize::try_from(core.config.websocket.message_bytes).unwrap_or(usize::MAX);
-        Self {
-            feeds: Vec::new(),
-            next: 0,
-            assembler: Assembler::new(limit),
-            share: core.buffers.share(),
-            writes: 0,
-            parked: None,
-            work: 0,
-        }
+    pub(super) fn new() -> Self {
+        Self { feeds: Feeds::None, waiting: None, writes: 0, work: 0 }
     }
 
     pub(super) fn has_watches(&self) -> bool {
-        !self.feeds.is_empty()
+        !self.feeds.as_slice().is_empty()
     }
 
     /// Whether a watch has caught up, and is to be told so.
     pub(super) fn has_caught_up<S>(&self, core: &Core<S>) -> bool {
-        self.feeds.iter().any(|feed| feed.has_caught_up(core))
+        self.feeds.as_slice().iter().any(|feed| feed.has_caught_up(core))
     }
 
     pub(super) fn has_parked(&self) -> bool {
-        self.parked.is_some()
+        matches!(self.waiting.as_deref(), Some(Waiting::Cancel(_)))
+    }
+
+    fn take_parked(&mut self) -> Option<u64> {
+        match self.waiting.as_deref() {
+            Some(&Waiting::Cancel(id)) => {
+                self.waiting = None;
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Room for a part of a message that does not come whole, of so many bytes. `None`: there is no memory for it.
+    fn room_for(
+        &mut self,
+        buffers: &Budget,
+        limit: usize,
+        (bytes, first, last): (usize, bool, bool),
+    ) -> Option<&mut Assembler> {
+        let nothing = || Waiting::Parts { assembler: Assembler::new(limit), share: buffers.share() };
+        match &mut **self.waiting.get_or_insert_with(|| Box::new(nothing())) {
+            Waiting::Parts { assembler, share } => {
+                share.resize(assembler.memory_with(bytes, first, last)).then_some(assembler)
+            }
+            Waiting::Cancel(_) => None,
+        }
     }
 
     pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>, machine: &mut Machine) -> Option<Outgoing> {
         // With context takeover the order in which messages are compressed is that of the wire, and others may overtake these.
         let mut machine = shared_window_bits(machine).map(|_| machine);
-        self.feeds.iter_mut().find_map(|feed| feed.next_initial(core, machine.as_deref_mut()))
+        let feeds = self.feeds.as_mut_slice();
+        feeds.iter_mut().find_map(|feed| feed.next_initial(core, machine.as_deref_mut()))
     }
 
     pub(super) fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
+        match &mut self.feeds {
+            Feeds::None => Planned::All,
+            Feeds::One(feed) => feed.plan(core),
+            Feeds::Many(many) => many.plan(core),
+        }
+    }
+
+    /// Ends every watch.
+    pub(super) fn stop<S>(&mut self, core: &mut Core<S>) {
+        for feed in self.feeds.as_slice() {
+            core.index.remove(feed.watcher);
+        }
+        self.feeds = Feeds::None;
+    }
+
+    /// So many bytes more were understood or said.
+    fn worked(&mut self, bytes: usize) {
+        self.work = self.work.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+impl Feeds {
+    fn as_slice(&self) -> &[Feed] {
+        match self {
+            Self::None => &[],
+            Self::One(feed) => slice::from_ref(feed),
+            Self::Many(many) => &many.feeds,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Feed] {
+        match self {
+            Self::None => &mut [],
+            Self::One(feed) => slice::from_mut(feed),
+            Self::Many(many) => &mut many.feeds,
+        }
+    }
+
+    fn push(&mut self, feed: Feed) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(feed),
+            Self::One(first) => Self::Many(Box::new(Many { feeds: vec![first, feed], next: 0 })),
+            Self::Many(mut many) => {
+                many.feeds.push(feed);
+                Self::Many(many)
+            }
+        };
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&mut Feed) -> bool) {
+        let left = match self {
+            Self::None => false,
+            Self::One(feed) => keep(feed),
+            Self::Many(many) => {
+                many.feeds.retain_mut(keep);
+                !many.feeds.is_empty()
+            }
+        };
+        if !left {
+            *self = Self::None;
+        }
+    }
+}
+
+impl Many {
+    fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
         let count = self.feeds.len();
         for step in 0..count {
             let turn = (self.next + step) % count;
@@ -129,19 +231,6 @@ impl Socket {
         }
         Planned::All
     }
-
-    /// Gives the room back that was taken for a message.
-    fn give_up_message(&mut self) {
-        self.assembler.release();
-        self.share.resize(0);
-    }
-
-    /// Ends every watch.
-    pub(super) fn stop<S>(&mut self, core: &mut Core<S>) {
-        for feed in self.feeds.drain(..) {
-            core.index.remove(feed.watcher);
-        }
-    }
 }
 
 impl Connection {
@@ -162,7 +251,7 @@ impl Connection {
             if out.over_mark() {
                 return After::Open;
             }
-            if socket.writes >= core.config.writes || socket.parked.is_some() {
+            if socket.writes as usize >= core.config.writes || socket.has_parked() {
                 return After::Paused;
             }
             // However little was on the wire of it, it took its time: now others have theirs.
@@ -198,28 +287,39 @@ impl Connection {
                 }
                 // It is not done any more.
                 Ok(Event::Data { .. }) if machine.is_closing() => {
-                    socket.give_up_message();
+                    socket.waiting = None;
                     continue;
                 }
                 Ok(Event::Data { kind, bytes, first, last }) => {
-                    let memory = socket.assembler.memory_with(bytes.len(), first, last);
-                    if !socket.share.resize(memory) {
-                        let code = CloseCode::TRY_AGAIN_LATER;
-                        let _closing = machine.close(code, "too much is under way", out, now);
-                        socket.give_up_message();
-                        self.stop(core);
-                        continue;
-                    }
-                    match socket.assembler.push(kind, &bytes, first, last) {
+                    let limit = usize::try_from(core.config.websocket.message_bytes).unwrap_or(usize::MAX);
+                    // A message in one part is not collected.
+                    let mut whole = Assembler::new(limit);
+                    let assembler = if first && last {
+                        &mut whole
+                    } else {
+                        match socket.room_for(&core.buffers, limit, (bytes.len(), first, last)) {
+                            Some(assembler) => assembler,
+                            None => {
+                                let code = CloseCode::TRY_AGAIN_LATER;
+                                let _closing = machine.close(code, "too much is under way", out, now);
+                                socket.waiting = None;
+                                self.stop(core);
+                                continue;
+                            }
+                        }
+                    };
+                    match assembler.push(kind, &bytes, first, last) {
                         Ok(None) => continue,
                         Ok(Some(Message::Text(text))) => {
-                            socket.work += text.len();
-                            parse(text, &core.config)
+                            let length = text.len();
+                            let request = parse(text, &core.config);
+                            socket.worked(length);
+                            request
                         }
                         Ok(Some(Message::Binary(_))) | Err(_) => {
                             let code = CloseCode::UNSUPPORTED_DATA;
                             let _closing = machine.close(code, "messages are text: JSON", out, now);
-                            socket.give_up_message();
+                            socket.waiting = None;
                             self.stop(core);
                             continue;
                         }
@@ -227,7 +327,7 @@ impl Connection {
                 }
             };
             // A message that came in parts was collected, and who is silent from now on is not to hold the room for it.
-            socket.give_up_message();
+            socket.waiting = None;
             match request {
                 Ok(request) => self.serve(core, request, out, now),
                 Err(refused) => say_error(machine, &refused, None, out),
@@ -247,12 +347,12 @@ impl Connection {
             Request::Watch { id, watch } => {
                 core.settle();
                 say_replies(core, self.id, machine, socket, out);
-                let look = Look::Messages { watch: Some(id) };
+                let look = Look::Numbered(WatchId::new(id));
                 let refuse = |status, why: &str| Refused { id: Some(id), status, why: why.into() };
-                if socket.feeds.iter().any(|feed| feed.look == look) {
+                if socket.feeds.as_slice().iter().any(|feed| feed.look == look) {
                     return say_error(machine, &refuse(409, "there is a watch with this id"), None, out);
                 }
-                if socket.feeds.len() >= core.config.watches {
+                if socket.feeds.as_slice().len() >= core.config.watches {
                     return say_error(
                         machine,
                         &refuse(429, "too many watches on this connection"),
@@ -284,13 +384,13 @@ impl Connection {
                 say_frames(machine, &frames, out);
             }
             // Nothing of the watch may follow the answer.
-            Request::Cancel { id } if is_sending => socket.parked = Some(id),
+            Request::Cancel { id } if is_sending => socket.waiting = Some(Box::new(Waiting::Cancel(id))),
             Request::Cancel { id } => {
-                let look = Look::Messages { watch: Some(id) };
-                match socket.feeds.iter().position(|feed| feed.look == look) {
-                    Some(index) => {
-                        let feed = socket.feeds.remove(index);
-                        core.index.remove(feed.watcher);
+                let look = Look::Numbered(WatchId::new(id));
+                match socket.feeds.as_slice().iter().find(|feed| feed.look == look).map(|feed| feed.watcher) {
+                    Some(watcher) => {
+                        socket.feeds.retain(|feed| feed.watcher != watcher);
+                        core.index.remove(watcher);
                         say(machine, format!("{{\"id\":{id},\"type\":\"canceled\"}}").as_bytes(), out);
                     }
                     None => {
@@ -302,7 +402,7 @@ impl Connection {
             Request::Write { id, operation } => {
                 let writer = Writer::Connection { id: self.id, operation: Some(id) };
                 match core.submit(operation, writer) {
-                    Ok(()) => socket.writes += 1,
+                    Ok(()) => socket.writes = socket.writes.saturating_add(1),
                     Err((busy, _)) => {
                         let refused = Refused { id: Some(id), status: 503, why: busy.to_string() };
                         say_error(machine, &refused, None, out);
@@ -316,7 +416,7 @@ impl Connection {
                     Some(change) => {
                         let mut message = result(id);
                         put_item_members(change, &mut message);
-                        socket.work += message.len();
+                        socket.worked(message.len());
                         say(machine, &message, out);
                     }
                     None => {
@@ -332,7 +432,7 @@ impl Connection {
                 let after = from.as_ref().map(|from| from.after.as_str());
                 match list(core, &prefix, after, at, limit, result(id)) {
                     Ok(message) => {
-                        socket.work += message.len();
+                        socket.worked(message.len());
                         say(machine, &message, out);
                     }
                     Err(why) => {
@@ -360,7 +460,7 @@ impl Connection {
         };
         let look = match shared_window_bits(machine) {
             Some(window_bits) => Look::Compressed { window_bits },
-            None => Look::Messages { watch: None },
+            None => Look::Messages,
         };
         let mut frames = Vec::new();
         match Feed::begin(core, slot, &watch, look) {
@@ -408,7 +508,7 @@ impl Connection {
         let revision = core.view.revision();
         let mut frames = Vec::new();
         let mut close = false;
-        socket.feeds.retain_mut(|feed| {
+        socket.feeds.retain(|feed| {
             if feed.is_compacted(core) {
                 feed.look.put_notice(Notice::Compacted(revision), &mut frames);
                 core.metrics.compacted.inc();
@@ -425,7 +525,7 @@ impl Connection {
         if close {
             close_compacted(machine, out, now);
             self.stop(core);
-        } else if let Some(id) = socket.parked.take() {
+        } else if let Some(id) = socket.take_parked() {
             self.serve(core, Request::Cancel { id }, out, now);
         }
         After::Open

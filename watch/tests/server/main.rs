@@ -10,6 +10,7 @@ mod commit_store;
 mod commits;
 #[cfg(feature = "deflate")]
 mod compression;
+mod crowds;
 mod delivery;
 mod drain;
 mod edges;

@@ -73,6 +73,8 @@ pub(super) struct Network {
     sockets: BTreeMap<ConnectionId, Socket>,
     /// Who was served by a read or a write, in order.
     pub(super) order: Vec<ConnectionId>,
+    /// A turn is over as soon as anything was done in it.
+    pub(super) hurries: bool,
 }
 
 impl Network {
@@ -126,6 +128,10 @@ impl Sockets for Network {
 
     fn close(&mut self, id: ConnectionId) {
         self.open(id).closed = true;
+    }
+
+    fn turn_is_over(&mut self) -> bool {
+        self.hurries
     }
 }
 

@@ -48,6 +48,44 @@ fn those_that_the_server_names_do_not_starve_those_with_input() {
 }
 
 #[test]
+fn a_turn_that_is_over_leaves_the_rest_to_the_next() {
+    let (mut bench, ids) = with_many(Way::Turns, 256, 10);
+    bench.network.hurries = true;
+    for &id in &ids {
+        bench.socket(id).incoming.push(b'x');
+        bench.driver.readable(id);
+    }
+    for id in &ids {
+        assert!(bench.driver.turn(&mut bench.network, bench.now));
+        assert_eq!(bench.take_written(*id), "x");
+    }
+}
+
+#[test]
+fn however_many_the_server_names_few_of_them_stand_before_one_with_input() {
+    let (mut bench, ids) = with_many(Way::Turns, 4, 60);
+    let (reader, named) = ids.split_first().expect("sixty");
+    bench.network.hurries = true;
+    for &id in named {
+        bench.server().push(id, "<frame>");
+    }
+    // Each turn serves one, and none may be named while some that were wait.
+    for _ in 0..3 {
+        assert!(bench.driver.turn(&mut bench.network, bench.now));
+    }
+    bench.socket(*reader).incoming.push(b'x');
+    bench.driver.readable(*reader);
+    for _ in 0..5 {
+        assert!(bench.driver.turn(&mut bench.network, bench.now));
+    }
+    assert_eq!(bench.take_written(*reader), "x");
+    bench.run();
+    for &id in named {
+        assert_eq!(bench.take_written(id), "<frame>");
+    }
+}
+
+#[test]
 fn those_with_input_do_not_starve_those_that_the_server_names() {
     let (mut bench, ids) = with_many(Way::Turns, 4, 10);
     let (named, readers) = ids.split_first().expect("ten");
