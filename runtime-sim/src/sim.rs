@@ -328,7 +328,12 @@ impl<S: Server> Sim<S> {
                 self.driver.hung_up(event.id, self.now);
             }
         }
-        let mut calls = Calls { network: &self.network, trace: &mut self.trace, misuse: &mut self.misuse };
+        let mut calls = Calls {
+            network: &self.network,
+            trace: &mut self.trace,
+            misuse: &mut self.misuse,
+            reports_hang_up: self.config.reports_hang_up,
+        };
         self.driver.turn(&mut calls, self.now)
     }
 }
