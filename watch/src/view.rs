@@ -129,7 +129,9 @@ impl View {
     /// walk through the log. `None` when it has seen them all. `from` is at least the log's floor.
     pub(crate) fn next_change_of(&self, key: &str, from: Position) -> Option<Position> {
         let versions = self.keys.get(key)?;
-        let older = versions.older.as_ref().and_then(|older| {
+        // Mostly it is the newest: a key that is hot has many, and a search through them touches much memory.
+        let older = versions.older.as_ref().filter(|older| older.back().is_some_and(|last| last.end > from));
+        let older = older.and_then(|older| {
             let index = older.partition_point(|version| version.end <= from);
             older.get(index)
         });
