@@ -329,6 +329,20 @@ impl Runtime {
 /// Once for the connection's whole life: edges of both kinds are kept by the driver until it wants them.
 const EDGES: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
+/// Whether a read that leaves room says that the socket was empty, so that whatever comes later is an edge of its own: epoll(7)
+/// says so of streams, and kqueue clears an event when it is taken. Elsewhere mio arms a socket again only when a call blocks.
+/// (Behind urgent data, which HTTP does not know, a read may end early: what is left then comes with the next bytes.)
+const TELLS_ALL_EDGES: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_os = "dragonfly"
+));
+
 /// The driver's way to the sockets.
 #[derive(Debug)]
 struct Connections {
@@ -347,7 +361,11 @@ impl Connections {
 
 impl Sockets for Connections {
     fn read(&mut self, id: ConnectionId, into: &mut [u8]) -> Io {
-        self.table.get_mut(id).map_or(Io::Failed, |stream| keepwatch_runtime::read(stream, into))
+        let Some(stream) = self.table.get_mut(id) else { return Io::Failed };
+        match keepwatch_runtime::read(stream, into) {
+            Io::Done(count @ 1..) if TELLS_ALL_EDGES && count < into.len() => Io::Drained(count),
+            io => io,
+        }
     }
 
     fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {

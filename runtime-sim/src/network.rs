@@ -180,6 +180,8 @@ pub(crate) struct Calls<'a> {
     pub(crate) misuse: &'a mut Option<SimError>,
     /// Who plays everyone else meanwhile.
     pub(crate) meanwhile: Option<&'a mut Meanwhile>,
+    /// Whether the driver is told of the end of what a client sends before it is read.
+    pub(crate) reports_hang_up: bool,
 }
 
 /// Called in the middle of a turn, at each call to the system: what others do just then. Of a read that finds nothing it is
@@ -228,10 +230,13 @@ impl Sockets for Calls<'_> {
             into[filled..filled + part.len()].copy_from_slice(part);
             filled += part.len();
         });
+        // Some systems tell that this was all, as mio does on Linux; the others leave it to the next read. The end behind it is
+        // found by who was told of it.
+        let drained = pipe.bytes.is_empty() && client % 2 == 0 && (!pipe.ended || self.reports_hang_up);
         network.progress += count as u64;
         self.trace.push(Step::Read { client, bytes: count });
         self.trace.bytes(&into[..count]);
-        Io::Done(count)
+        if drained { Io::Drained(count) } else { Io::Done(count) }
     }
 
     fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {

@@ -348,6 +348,7 @@ impl<S: Server> Sim<S> {
             trace: &mut self.trace,
             misuse: &mut self.misuse,
             meanwhile: self.meanwhile.as_deref_mut(),
+            reports_hang_up: self.config.reports_hang_up,
         };
         self.driver.turn(&mut calls, self.now)
     }

@@ -317,7 +317,14 @@ impl Connections {
 
 impl Sockets for Connections {
     fn read(&mut self, id: ConnectionId, into: &mut [u8]) -> Io {
-        self.table.get_mut(id).map_or(Io::Failed, |stream| keepwatch_runtime::read(stream, into))
+        let Some(stream) = self.table.get_mut(id) else { return Io::Failed };
+        match keepwatch_runtime::read(&mut *stream, into) {
+            // The socket was empty. It is waited for at once, without the read that would only say so.
+            Io::Done(count @ 1..) if count < into.len() && stream.waits_to_be_readable() => {
+                Io::Drained(count)
+            }
+            io => io,
+        }
     }
 
     fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {
@@ -360,6 +367,13 @@ impl Waited<TcpListener> {
 }
 
 impl Waited<TcpStream> {
+    /// Leaves the waker with the reactor; what came meanwhile wakes it too. `false` if it could not.
+    fn waits_to_be_readable(&self) -> bool {
+        // The first look may only find the event that led here.
+        let context = &mut Context::from_waker(&self.waker);
+        (0..2).any(|_| self.socket.poll_readable(context).is_pending())
+    }
+
     fn is_connected(&mut self) -> io::Result<bool> {
         loop {
             let stream = self.socket.get_ref();

@@ -141,6 +141,9 @@ impl Log {
     /// Where a watch since `revision` starts: the first position of a greater revision, or the head.
     pub(crate) fn position_after(&self, revision: Revision) -> Result<Position, RevisionError> {
         self.check(revision)?;
+        if revision == self.revision {
+            return Ok(self.head);
+        }
         let index = self.entries.partition_point(|entry| entry.batch.last_revision() <= revision);
         Ok(self.entries.get(index).map_or(self.head, |entry| entry.batch.position_after(revision)))
     }
@@ -264,8 +267,19 @@ impl Log {
         Some(batch)
     }
 
-    /// The index of the entry that holds this position, if any does.
+    /// The index of the entry that holds this position, if any does. Who is told of a change is mostly told of one of the
+    /// last: those are looked at first, as a search through all batches touches memory that nobody else looks at.
     fn entry(&self, at: Position) -> usize {
+        const LAST: usize = 16;
+        let count = self.entries.len();
+        if at >= self.head {
+            return count;
+        }
+        for index in (count.saturating_sub(LAST)..count).rev() {
+            if self.entries.get(index).is_some_and(|entry| entry.batch.first() <= at) {
+                return index;
+            }
+        }
         self.entries.partition_point(|entry| entry.batch.end() <= at)
     }
 

@@ -8,6 +8,7 @@
 //!
 //! A path that is none of these is 404; a method that a path does not have is 405 with `Allow`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -261,7 +262,7 @@ fn list_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> {
         Some(token) => Some(Continue::parse(&token, config).ok_or_else(|| bad(Continue::WHAT))?),
     };
     query.end()?;
-    Ok(Call::List { prefix, limit, from })
+    Ok(Call::List { prefix: prefix.into_owned(), limit, from })
 }
 
 fn announce(id: &str) -> Result<Call, Refusal> {
@@ -272,7 +273,7 @@ fn announce(id: &str) -> Result<Call, Refusal> {
     if id.chars().any(char::is_control) {
         return Err(bad("an id has no control characters: it is shown as a line"));
     }
-    Ok(Call::Announce { id })
+    Ok(Call::Announce { id: id.into_owned() })
 }
 
 fn watch_call(head: &RequestHead<'_>, config: &Config) -> Result<Call, Refusal> {
@@ -405,14 +406,14 @@ fn same_origin(head: &RequestHead<'_>, config: &Config) -> Result<(), Refusal> {
 }
 
 /// The parameters of a query, each at most once, decoded.
-struct Query(Vec<(String, String)>);
+struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Query {
+impl<'a> Query<'a> {
     /// More than any path takes.
     const MOST: usize = 16;
 
-    fn parse(query: Option<&str>) -> Result<Self, Refusal> {
-        let mut parameters: Vec<(String, String)> = Vec::new();
+    fn parse(query: Option<&'a str>) -> Result<Self, Refusal> {
+        let mut parameters: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::new();
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = percent_decode(name, true).map_err(bad)?;
@@ -427,7 +428,7 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let found = self.0.iter().position(|(other, _)| other == name);
         found.map(|index| self.0.swap_remove(index).1)
     }
@@ -442,7 +443,10 @@ impl Query {
 }
 
 /// Decodes once (RFC 3986 section 2.1); the result is UTF-8. In a query, `+` is a space, as forms write it.
-fn percent_decode(text: &str, query: bool) -> Result<String, &'static str> {
+fn percent_decode(text: &str, query: bool) -> Result<Cow<'_, str>, &'static str> {
+    if !text.bytes().any(|byte| byte == b'%' || (query && byte == b'+')) {
+        return Ok(Cow::Borrowed(text));
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -458,7 +462,7 @@ fn percent_decode(text: &str, query: bool) -> Result<String, &'static str> {
             byte => byte,
         });
     }
-    String::from_utf8(bytes).map_err(|_| "what is percent-encoded is UTF-8")
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|_| "what is percent-encoded is UTF-8")
 }
 
 /// Digits, and nothing else: no sign, no space.

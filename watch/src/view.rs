@@ -243,7 +243,9 @@ impl Versions {
 
     /// The position of the first change from there on.
     fn next_change(&self, from: Position) -> Option<Position> {
-        let older = self.older.as_ref().and_then(|older| {
+        // Mostly it is the newest: a key that is hot has many, and a search through them touches much memory.
+        let older = self.older.as_ref().filter(|older| older.back().is_some_and(|last| last.end > from));
+        let older = older.and_then(|older| {
             let index = older.partition_point(|version| version.end <= from);
             older.get(index)
         });

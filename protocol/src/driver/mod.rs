@@ -62,7 +62,7 @@ pub struct DriverConfig {
     pub paused_bytes: usize,
     /// Bytes lent for one write. Default: 256 KiB.
     pub write_bytes: usize,
-    /// Connections served in one turn, before the runtime looks for new events. Default: 256.
+    /// Connections served in one turn, before the runtime looks for new events: what comes meanwhile waits so long. Default: 128.
     pub turn: usize,
     /// How long a peer may accept nothing of what is to be written. Default: 60 s.
     pub write_stall: Duration,
@@ -81,7 +81,7 @@ impl Default for DriverConfig {
             unread_bytes: 128 << 10,
             paused_bytes: 4 << 10,
             write_bytes: 256 << 10,
-            turn: 256,
+            turn: 128,
             write_stall: Duration::from_secs(60),
             linger_idle: Duration::from_secs(5),
             linger: Duration::from_secs(30),
@@ -234,27 +234,34 @@ impl<S: Server> Driver<S> {
 
     /// These bytes were read. They may be changed in place, and are done with when this returns.
     pub fn received(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) {
+        if self.take(id, bytes, now) {
+            self.enqueue(id);
+        }
+    }
+
+    /// The same for a connection whose turn it is. Returns whether there may be something to do now.
+    fn take(&mut self, id: ConnectionId, bytes: &mut [u8], now: Now) -> bool {
         let idle = now.instant + self.config.linger_idle;
-        let Some(shell) = self.shell(id) else { return };
+        let Some(shell) = self.shell(id) else { return false };
         match shell.phase {
             Phase::Open => {}
             // Read and dropped, so that closing does not reset the connection under what was written.
             // A transformation goes on: its handshake may have to end before the farewell can be sent.
-            Phase::Finishing if !shell.is_transforming() => return,
+            Phase::Finishing if !shell.is_transforming() => return false,
             Phase::Finishing => {}
             Phase::Lingering => {
                 let until = shell.buffers.as_ref().map_or(idle, |buffers| buffers.linger_until.min(idle));
                 self.timers.set(id.slot(), until);
-                return;
+                return false;
             }
-            Phase::Free | Phase::Closing => return,
+            Phase::Free | Phase::Closing => return false,
         }
         if shell.transform.is_some() {
             self.receive_transformed(id, bytes, now);
         } else {
             self.offer(id, bytes, now);
         }
-        self.enqueue(id);
+        true
     }
 
     /// All bytes that the peer sent were read: it ended its side of the stream.
@@ -340,10 +347,18 @@ impl<S: Server> Driver<S> {
     /// now, which it may do for [`DriverConfig::write_stall`]. The server hears [`Server::sent`] with the bytes that were its
     /// own lent ones; with 0 only where that ends a lease, and what it returns then changes nothing.
     pub fn wrote(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        if self.moved(id, bytes, Fill::More, now) {
+            self.enqueue(id);
+        }
+    }
+
+    /// The same for a connection whose turn it is; `rest` is [`Fill::All`] if all that is due was written. Returns whether
+    /// there may be something to do now.
+    fn moved(&mut self, id: ConnectionId, bytes: usize, rest: Fill, now: Now) -> bool {
         let Some(shell) =
             self.shell(id).filter(|shell| matches!(shell.phase, Phase::Open | Phase::Finishing))
         else {
-            return;
+            return false;
         };
         let leased = shell.flags.take(Flag::Leased);
         let transformed = shell.transform.is_some();
@@ -353,19 +368,18 @@ impl<S: Server> Driver<S> {
             self.wait_for_peer(id, now);
         }
         if !transformed {
-            self.wrote_plain(id, bytes, leased, now);
+            self.wrote_plain(id, bytes, leased, rest, now);
         } else if let Some(buffers) = &mut self.shells[id.slot()].buffers {
             buffers.wire.wrote(bytes);
         }
-        if bytes > 0 || leased {
-            self.enqueue(id);
-        }
+        bytes > 0 || leased
     }
 
     /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
         self.expire(now);
-        let most = self.config.turn.max(1);
+        // Few at a time, as in a turn; and one in any case, so that the queue never keeps the server from naming any.
+        let most = Self::NAMED.saturating_sub(self.queue.len()).max(1);
         while self.gather(most, now) == most && self.queue.is_empty() {}
         let id = self.dequeue()?;
         for _ in 0..Self::ROUNDS {

@@ -13,6 +13,8 @@ use crate::time::Now;
 impl<S: Server> Driver<S> {
     /// How often one visit of a connection may go round between answering and writing before others have their turn.
     pub(super) const ROUNDS: usize = 16;
+    /// How many the server names before these, and those that became ready, are served.
+    pub(super) const NAMED: usize = 32;
 
     pub(super) fn shell(&mut self, id: ConnectionId) -> Option<&mut Shell> {
         self.shells.get_mut(id.slot()).filter(|shell| shell.is(id))
@@ -234,8 +236,9 @@ impl<S: Server> Driver<S> {
         if fill == Fill::Nothing && own > 0 { Fill::All } else { fill }
     }
 
-    /// Bytes of the server's, own or lent, left: to the socket, or into the transformation.
-    pub(super) fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, leased: bool, now: Now) {
+    /// Bytes of the server's, own or lent, left: to the socket, or into the transformation. They were all that is due, or
+    /// the server is to be asked for more.
+    pub(super) fn wrote_plain(&mut self, id: ConnectionId, bytes: usize, leased: bool, rest: Fill, now: Now) {
         let shell = &mut self.shells[id.slot()];
         let mut pulled = bytes;
         if let Some(buffers) = &mut shell.buffers {
@@ -254,7 +257,11 @@ impl<S: Server> Driver<S> {
             } else {
                 flags.clear(Flag::MidFrame);
             }
-            flags.set(Flag::Pull);
+            if rest == Fill::All {
+                flags.clear(Flag::Pull);
+            } else {
+                flags.set(Flag::Pull);
+            }
             self.after(id, after, now);
         } else if leased {
             // Only says that the lease is over: nothing has changed.

@@ -125,7 +125,7 @@ impl<S: Server> Driver<S> {
                     fill = Fill::Nothing;
                     self.wait_for_peer(id, now);
                 } else {
-                    self.wrote_plain(id, taken, false, now);
+                    self.wrote_plain(id, taken, false, Fill::More, now);
                     if taken < offered {
                         fill = Fill::More;
                     }

@@ -11,6 +11,10 @@ use crate::time::Now;
 pub enum Io {
     /// It moved so many bytes. A read of none is the end of the stream; a write of none counts as blocked.
     Done(usize),
+    /// A read moved so many bytes, at least one, and these were all that there were: it stands for [`Io::Done`] and the
+    /// [`Io::Blocked`] of the next read, which is spared. Only where more bytes are sure to be told by
+    /// [`Driver::readable`]; the end of the stream may stand behind these bytes if it was told by [`Driver::hung_up`].
+    Drained(usize),
     /// It could move none now. The runtime will say [`Driver::readable`] or [`Driver::writable`] when it can.
     Blocked,
     /// The connection is gone.
@@ -64,8 +68,9 @@ impl<S: Server> Driver<S> {
         self.expire(now);
         let mut left = self.config.turn.max(1);
         while left > 0 {
-            // Those that the server names and those with readiness alternate, so that neither starves the other.
-            let named = self.gather(left, now);
+            // Those that the server names and those with readiness alternate, so that neither starves the other. It names
+            // few at a time: whoever becomes ready through one that is served here does not stand behind all the others.
+            let named = self.gather(left.min(Self::NAMED), now);
             let due = self.queue.len().min(left);
             if named == 0 && due == 0 {
                 return false;
@@ -124,10 +129,15 @@ impl<S: Server> Driver<S> {
         }
         let mut buffer = core::mem::take(&mut self.read_buffer);
         match sockets.read(id, &mut buffer) {
-            Io::Done(0) => self.ended(id, now),
-            Io::Done(count) => {
+            Io::Done(0) | Io::Drained(0) => self.ended(id, now),
+            io @ (Io::Done(count) | Io::Drained(count)) => {
+                let flags = &mut self.shells[id.slot()].flags;
+                // The end was told once, and only a read finds it.
+                if matches!(io, Io::Drained(_)) && !flags.has(Flag::HungUp) {
+                    flags.clear(Flag::Readable);
+                }
                 let count = count.min(buffer.len());
-                self.received(id, &mut buffer[..count], now);
+                self.take(id, &mut buffer[..count], now);
             }
             Io::Blocked => self.shells[id.slot()].flags.clear(Flag::Readable),
             Io::Failed => self.failed(id, now),
@@ -154,13 +164,14 @@ impl<S: Server> Driver<S> {
             let lent = slices.len();
             match sockets.write(id, slices.parts()) {
                 // A write that moves nothing is one that would block: to try again at once would be to spin.
-                Io::Blocked | Io::Done(0) => {
+                Io::Blocked | Io::Done(0) | Io::Drained(0) => {
                     self.shells[id.slot()].flags.clear(Flag::Writable);
-                    self.wrote(id, 0, now);
+                    self.moved(id, 0, Fill::More, now);
                 }
-                Io::Done(count) => {
+                Io::Done(count) | Io::Drained(count) => {
                     budget = budget.saturating_sub(count);
-                    self.wrote(id, count.min(lent), now);
+                    let rest = if count < lent { Fill::More } else { fill };
+                    self.moved(id, count.min(lent), rest, now);
                 }
                 Io::Failed => self.failed(id, now),
             }

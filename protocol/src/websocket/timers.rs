@@ -80,7 +80,9 @@ impl Connection {
 
     /// Takes off up to an eighth: each connection its own, always the same part.
     fn spread(&self, interval: Duration) -> Duration {
-        interval.saturating_sub((interval / (8 * 256)).saturating_mul(u32::from(self.jitter)))
+        // In nanoseconds: durations divide slowly, and this is asked with each delivery.
+        let Ok(nanos) = u64::try_from(interval.as_nanos()) else { return interval };
+        Duration::from_nanos(nanos - nanos / (8 * 256) * u64::from(self.jitter))
     }
 }
 

@@ -252,7 +252,7 @@ impl Connection {
         let all = self.prepare(core, now);
         if self.outgoing.is_none() && !core.delivery.is_empty() {
             let (outgoing, frames) = core.delivery.take(&core.view, &mut core.index);
-            core.metrics.frames.inc_by(frames as u64);
+            core.metrics.since.frames += frames;
             self.outgoing = Some(Box::new(outgoing));
         }
         match &self.outgoing {
@@ -328,7 +328,7 @@ impl Connection {
             let Core { delivery, view, index, .. } = core;
             let (rest, frames) = delivery.sent(bytes, view, index);
             self.outgoing = rest.map(Box::new);
-            core.metrics.frames.inc_by(frames as u64);
+            core.metrics.since.frames += frames;
         }
         match &self.outgoing {
             // What was lent and not begun stands behind own bytes, of which some may be left.
@@ -371,11 +371,20 @@ impl Connection {
 
     /// To be called when anything was done: what follows from where it has come to.
     pub(super) fn settled<S>(&mut self, core: &mut Core<S>) {
+        self.list_if_idle(core);
+        self.keep_timer(core);
+    }
+
+    /// The same when bytes were written, which at most moves the heartbeat away: a timer that fires early is moved then.
+    pub(super) fn settled_sent<S>(&mut self, core: &mut Core<S>) {
+        self.list_if_idle(core);
+    }
+
+    fn list_if_idle<S>(&mut self, core: &mut Core<S>) {
         if self.listed == Listed::No && self.is_between_requests() {
             core.idle.push(self.id);
             self.listed = Listed::Idle;
         }
-        self.keep_timer(core);
     }
 
     /// It has come first among those that are idle. Closes it, if it was not used since it was last looked at.

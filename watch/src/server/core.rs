@@ -13,6 +13,7 @@ use super::Shared;
 use super::delivery::Delivery;
 use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
+use super::stream::Answered;
 use super::watcher::{self, Owner, Watcher};
 use crate::admission::Guests;
 use crate::budget::Budget;
@@ -37,6 +38,7 @@ pub(super) struct Core<S> {
     pub(super) surfaces: Surfaces,
     pub(super) index: Index<Watcher>,
     pub(super) delivery: Delivery,
+    pub(super) answered: Option<Answered>,
     pub(super) ready: Ready,
     pub(super) timers: Wheel,
     pub(super) writes: Writes,
@@ -85,6 +87,7 @@ impl<S: Store> Core<S> {
             surfaces: *surfaces,
             index: Index::new(),
             delivery: Delivery::default(),
+            answered: None,
             ready: Ready::default(),
             timers: Wheel::new(Duration::from_millis(4)),
             writes: Writes::default(),
@@ -129,6 +132,7 @@ impl<S: Store> Core<S> {
     /// Takes what the store has.
     pub(super) fn settle_store(&mut self) -> bool {
         let mut happened = false;
+        self.writes.submitted = false;
         while let Some(outcome) = self.store.poll() {
             happened = true;
             match outcome {
@@ -197,7 +201,7 @@ impl<S: Store> Core<S> {
             Some((Writer::Connection { id, operation }, absent)) => {
                 let (slot, written) = (id.slot() as u32, Written::new(reply, absent));
                 self.writes.replies.entry(slot).or_default().push_back((id, operation, written));
-                self.ready.push(slot);
+                self.ready.push_replied(slot);
             }
             Some((Writer::Process(answer), _)) => answer.send(reply),
             None => {}
@@ -211,6 +215,7 @@ impl<S: Store> Core<S> {
         match self.store.submit(Ticket(ticket), operation) {
             Ok(()) => {
                 self.writes.next += 1;
+                self.writes.submitted = true;
                 self.writes.waiting.insert(ticket, (writer, absent));
                 self.metrics.writes.inc();
                 Ok(())
@@ -229,7 +234,7 @@ impl<S: Store> Core<S> {
     }
 
     /// What others show of this machine when they are asked.
-    pub(super) fn publish_levels(&self) {
+    pub(super) fn publish_levels(&mut self) {
         self.metrics.set(Levels {
             connections: self.guests.len(),
             watchers: self.index.len(),
@@ -292,32 +297,73 @@ impl Farewells {
     }
 }
 
-/// The slots of the connections that are ready, each once, first come, first served.
+/// The slots of the connections that are ready, each once, first come, first served. Those that a reply came for take turns
+/// with all others: they are few, and a change that goes to ten thousand does not hold up its own writer.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
-    queue: VecDeque<u32>,
-    queued: Blocks<bool>,
+    replied: VecDeque<u32>,
+    others: VecDeque<u32>,
+    turn_of_others: bool,
+    /// By slot.
+    standing: Blocks<Standing>,
+}
+
+/// In which queue of [`Ready`] a slot stands. One that a reply came for while it stood among the others stands there still, and
+/// is passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Standing {
+    #[default]
+    Nowhere,
+    Replied,
+    Others,
 }
 
 impl Ready {
     pub(super) fn push(&mut self, slot: u32) {
-        let index = slot as usize;
-        if self.queued.len() <= index {
-            self.queued.resize_with(index + 1, || false);
+        let standing = self.standing(slot);
+        if *standing == Standing::Nowhere {
+            *standing = Standing::Others;
+            self.others.push_back(slot);
         }
-        if !std::mem::replace(&mut self.queued[index], true) {
-            self.queue.push_back(slot);
+    }
+
+    /// A reply came for it.
+    pub(super) fn push_replied(&mut self, slot: u32) {
+        let standing = self.standing(slot);
+        if *standing != Standing::Replied {
+            *standing = Standing::Replied;
+            self.replied.push_back(slot);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.replied.is_empty() && self.others.is_empty()
     }
 
     pub(super) fn pop(&mut self) -> Option<u32> {
-        let slot = self.queue.pop_front()?;
-        self.queued[slot as usize] = false;
-        Some(slot)
+        loop {
+            let of_others = self.replied.is_empty() || self.turn_of_others && !self.others.is_empty();
+            self.turn_of_others = !of_others;
+            let (queue, here) = if of_others {
+                (&mut self.others, Standing::Others)
+            } else {
+                (&mut self.replied, Standing::Replied)
+            };
+            let slot = queue.pop_front()?;
+            let standing = self.standing(slot);
+            if *standing == here {
+                *standing = Standing::Nowhere;
+                return Some(slot);
+            }
+        }
+    }
+
+    fn standing(&mut self, slot: u32) -> &mut Standing {
+        let index = slot as usize;
+        if self.standing.len() <= index {
+            self.standing.resize_with(index + 1, || Standing::Nowhere);
+        }
+        &mut self.standing[index]
     }
 }
 
@@ -354,6 +400,8 @@ impl IdleConnections {
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     next: u64,
+    /// The store was not asked since the last was submitted.
+    pub(super) submitted: bool,
     /// Who waits, and whether the write was to find no key.
     waiting: BTreeMap<u64, (Writer, bool)>,
     /// By slot; the id tells a reply for a connection that is gone from one for its successor.

@@ -82,6 +82,18 @@ pub(super) struct Delivery {
     bytes: usize,
     /// Bytes of encodings that were made for it.
     made: usize,
+    /// What was planned last, if it is the same for everyone who watches the same.
+    same: Option<Same>,
+}
+
+/// A whole plan without heads. Ten thousand that are told of a change mostly have the same.
+#[derive(Debug)]
+struct Same {
+    filter: Filter,
+    look: Look,
+    from: Position,
+    head: Position,
+    runs: Vec<Run>,
 }
 
 /// Whom a plan is for, and what it is made from.
@@ -149,6 +161,9 @@ impl Delivery {
         }
         let Some(filter) = index.filter_of(watcher) else { return Planned::All };
         let before = self.plan.len();
+        if self.plan_the_same(view, filter, look, from, watcher) {
+            return Planned::All;
+        }
         let to = &mut To { view, surfaces, watcher, look };
         let (scanned, all) = match filter {
             Filter::Key(key) => {
@@ -170,11 +185,39 @@ impl Delivery {
             }
             Filter::Prefix(prefix) => self.scan(to, prefix, from),
         };
-        match self.plan.get_mut(before..).and_then(<[Run]>::last_mut) {
-            Some(last) => last.next = scanned,
-            None => set_cursor(index, view, watcher, scanned),
+        match self.plan.get_mut(before..) {
+            Some([.., last]) => last.next = scanned,
+            _ => set_cursor(index, view, watcher, scanned),
+        }
+        if all && before == 0 && !self.plan.is_empty() && self.heads.is_empty() {
+            // With the memory of the one before.
+            let mut runs = self.same.take().map(|same| same.runs).unwrap_or_default();
+            runs.clone_from(&self.plan);
+            if let Some(filter) = index.filter_of(watcher).cloned() {
+                self.same = Some(Same { filter, look, from, head: view.log().head(), runs });
+            }
         }
         if all { Planned::All } else { Planned::Part }
+    }
+
+    /// Plans what was planned before, if it is the same here and nothing else is planned. Its encodings may have been dropped
+    /// since.
+    fn plan_the_same(
+        &mut self,
+        view: &View,
+        filter: &Filter,
+        look: Look,
+        from: Position,
+        watcher: WatcherId,
+    ) -> bool {
+        let Some(same) = self.same.as_ref().filter(|_| self.plan.is_empty()) else { return false };
+        let is_same = (same.from, same.look, same.head) == (from, look, view.log().head());
+        if !is_same || same.filter != *filter || same.runs.iter().any(|run| run.encoded(view).is_none()) {
+            return false;
+        }
+        self.plan.extend(same.runs.iter().map(|run| Run { watcher, ..run.clone() }));
+        self.bytes = same.runs.iter().map(|run| run.bytes).sum();
+        true
     }
 
     /// Walks the log. Returns where the walk ended, and whether that is its head.

@@ -60,6 +60,9 @@ struct ListBody {
 
 /// Bodies up to this size are copied behind their head; larger ones are lent.
 pub(super) const COPIED: usize = 8 << 10;
+/// Pipelined writes of one connection that the store is asked about before others have their turn: each costs a look at
+/// everyone who watches its key.
+const DECIDED_AT_ONCE: usize = 16;
 /// The size of a piece of a list, about.
 const PIECE: usize = 16 << 10;
 
@@ -101,6 +104,7 @@ impl Connection {
                 None
             }
         };
+        let mut decided = 0;
         let after = loop {
             let Protocol::Http(http) = &mut self.protocol else { return After::Open };
             // What was not written of a stream that ended comes first.
@@ -147,6 +151,15 @@ impl Connection {
                             self.leaving = Leaving::Untold;
                         }
                         self.execute(core, exchange, call, body, out, now);
+                        // Writes behind each other: if the store decides them at once, whoever watches is told of all these
+                        // changes together, and not of each before the next.
+                        let is_write = matches!(self.activity, Activity::Writing(_));
+                        let is_pipelined = decided > 0 || !input.is_empty();
+                        if is_write && is_pipelined && decided < DECIDED_AT_ONCE {
+                            decided += 1;
+                            core.settle_store();
+                            self.answer_write(core, out, now);
+                        }
                     }
                 }
                 Ok(Event::HungUp) => match self.activity {
@@ -457,14 +470,7 @@ impl Connection {
         now: Now,
     ) -> After {
         match &mut self.activity {
-            Activity::Writing(_) => {
-                if let Some((_, written)) = core.writes.reply(self.id) {
-                    if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle)
-                    {
-                        self.answer_written(core, exchange, &written, out, now);
-                    }
-                }
-            }
+            Activity::Writing(_) => self.answer_write(core, out, now),
             Activity::Held(_) => return self.resume_hold(core, out, now),
             Activity::Stream(_) => return self.resume_stream(core, out, now),
             Activity::Hello(_) => return self.resume_hello(core, out, now),
@@ -480,6 +486,14 @@ impl Connection {
             Activity::Idle | Activity::Receiving(_) | Activity::Socket(_) => {}
         }
         self.after_http()
+    }
+
+    /// Answers the write that it waits for, if the store has decided it.
+    fn answer_write<S: Store>(&mut self, core: &mut Core<S>, out: &mut SendQueue, now: Now) {
+        let Some((_, written)) = core.writes.reply(self.id) else { return };
+        if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle) {
+            self.answer_written(core, exchange, &written, out, now);
+        }
     }
 
     fn finish_sending(&mut self, out: &mut SendQueue, now: Now) {

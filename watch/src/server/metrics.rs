@@ -32,6 +32,17 @@ pub(super) struct Metrics {
     board: Board,
     number: u64,
     counts: Counts,
+    /// What is counted with each delivery, since it was last put on the board: an atomic addition is a good part of what a
+    /// delivery takes.
+    pub(super) since: Since,
+}
+
+/// Counts that are not on the board yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Since {
+    pub(super) frames: usize,
+    pub(super) bytes_received: usize,
+    pub(super) bytes_lent: usize,
 }
 
 impl std::ops::Deref for Metrics {
@@ -159,7 +170,7 @@ impl Board {
         machines.next += 1;
         machines.here.push((number, counts.clone()));
         drop(machines);
-        Metrics { board: self.clone(), number, counts }
+        Metrics { board: self.clone(), number, counts, since: Since::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Machines> {
@@ -168,8 +179,17 @@ impl Board {
 }
 
 impl Metrics {
-    /// What this machine holds now: others show it when they are asked.
-    pub(super) fn set(&self, levels: Levels) {
+    /// Puts what was counted since the last time on the board.
+    fn publish(&mut self) {
+        let Since { frames, bytes_received, bytes_lent } = std::mem::take(&mut self.since);
+        self.frames.inc_by(frames as u64);
+        self.bytes_received.inc_by(bytes_received as u64);
+        self.bytes_lent.inc_by(bytes_lent as u64);
+    }
+
+    /// What this machine holds now: others show it, and what it has counted, when they are asked.
+    pub(super) fn set(&mut self, levels: Levels) {
+        self.publish();
         let Levels { connections, watchers, keys, revision, state_bytes, log_bytes, encoded_bytes } = levels;
         for (level, now) in [
             (&self.connections, connections as u64),
@@ -227,6 +247,7 @@ impl Machines {
 
 impl Drop for Metrics {
     fn drop(&mut self) {
+        self.publish();
         let mut machines = self.board.lock();
         machines.here.retain(|&(number, _)| number != self.number);
         for (_, _, together, read) in COUNTERS {
@@ -253,9 +274,9 @@ mod tests {
     #[test]
     fn every_machine_says_the_sum_of_all() {
         let board = Board::default();
-        let (one, two) = (board.join(), board.join());
-        one.frames.inc_by(3);
-        two.frames.inc_by(4);
+        let (mut one, mut two) = (board.join(), board.join());
+        one.since.frames += 3;
+        two.since.frames += 4;
         one.set(Levels { watchers: 10, keys: 5, ..Levels::default() });
         two.set(Levels { watchers: 1, keys: 5, ..Levels::default() });
         for metrics in [&one, &two] {
@@ -269,11 +290,13 @@ mod tests {
     #[test]
     fn what_a_machine_counted_outlives_it_and_what_it_held_does_not() {
         let board = Board::default();
-        let (one, two) = (board.join(), board.join());
+        let (one, mut two) = (board.join(), board.join());
         two.requests.inc();
         two.set(Levels { connections: 2, ..Levels::default() });
+        two.since.frames = 5;
         drop(two);
         let text = text(&one);
+        assert_eq!(figure(&text, "keepwatch_frames_total"), 5);
         assert_eq!(figure(&text, "keepwatch_requests_total"), 1);
         assert_eq!(figure(&text, "keepwatch_connections"), 0);
     }

@@ -213,7 +213,7 @@ impl<S: Store> Server for WatchServer<S> {
     fn receive(&mut self, id: ConnectionId, input: &mut Input<'_>, out: &mut SendQueue, now: Now) -> After {
         let Some((connection, core)) = self.connection(id) else { return After::Abort };
         let after = connection.receive(core, input, out, now);
-        core.metrics.bytes_received.inc_by(input.consumed() as u64);
+        core.metrics.since.bytes_received += input.consumed();
         connection.settled(core);
         after
     }
@@ -237,14 +237,18 @@ impl<S: Store> Server for WatchServer<S> {
 
     fn sent(&mut self, id: ConnectionId, bytes: usize, now: Now) -> After {
         let Some((connection, core)) = self.connection(id) else { return After::Abort };
-        core.metrics.bytes_lent.inc_by(bytes as u64);
+        core.metrics.since.bytes_lent += bytes;
         let after = connection.sent(core, bytes, now);
-        connection.settled(core);
+        connection.settled_sent(core);
         after
     }
 
     fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
         self.core.view.pass(now.instant);
+        // The replies are not to wait until all are named who watch something else.
+        if self.core.writes.submitted {
+            self.core.settle_store();
+        }
         loop {
             while let Some(slot) = self.core.ready.pop() {
                 match self.connections.get(slot as usize) {

@@ -422,7 +422,7 @@ impl Connection {
             self.refuse_watch(core, held.exchange, error, out, now);
             return self.after_http();
         }
-        let body = collect(core, held.watcher);
+        let body = answer_body(core, held.watcher);
         core.index.remove(held.watcher);
         let mut share = core.buffers.share();
         if body.len() > COPIED && !share.resize(body.len()) {
@@ -431,7 +431,7 @@ impl Connection {
         }
         core.metrics.polls_answered.inc();
         let fields = [JSON, NO_STORE, NOSNIFF];
-        self.lend(held.exchange, StatusCode::OK, &fields, Arc::<[u8]>::from(body).into(), out, now);
+        self.lend(held.exchange, StatusCode::OK, &fields, body.into(), out, now);
         if let Activity::Sending(sending) = &mut self.activity {
             sending.hold(share);
         }
@@ -477,7 +477,39 @@ fn search<S>(core: &mut Core<S>, watcher: WatcherId, from: Position) -> Search {
     found
 }
 
-/// The answer to a long poll: the changes from the watcher's cursor on, and the revision up to which these are all.
+/// The answer to the last long poll, if it is small. Ten thousand that waited for the same are answered the same.
+#[derive(Debug)]
+pub(super) struct Answered {
+    filter: Filter,
+    behind: Option<Position>,
+    revision: Revision,
+    body: Arc<[u8]>,
+}
+
+/// The answer to a long poll: that of the one before, if both waited for the same from the same position on.
+fn answer_body<S>(core: &mut Core<S>, watcher: WatcherId) -> Arc<[u8]> {
+    let revision = core.view.revision();
+    let behind = core.behind(watcher);
+    let Some(filter) = core.index.filter_of(watcher) else { return poll_body(revision, &[]).into() };
+    match &core.answered {
+        Some(last) if (&last.filter, last.behind, last.revision) == (filter, behind, revision) => {
+            Arc::clone(&last.body)
+        }
+        _ => {
+            let filter = filter.clone();
+            let body = Arc::<[u8]>::from(collect(core, watcher));
+            core.answered = (body.len() <= COPIED).then(|| Answered {
+                filter,
+                behind,
+                revision,
+                body: Arc::clone(&body),
+            });
+            body
+        }
+    }
+}
+
+/// Makes the answer to a long poll: the changes from the watcher's cursor on, and the revision up to which these are all.
 fn collect<S>(core: &mut Core<S>, watcher: WatcherId) -> Vec<u8> {
     let mut events = Vec::new();
     let mut revision = core.view.revision();

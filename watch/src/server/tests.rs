@@ -1,4 +1,4 @@
-use super::core::Farewells;
+use super::core::{Farewells, Ready};
 use super::*;
 
 #[test]
@@ -34,4 +34,34 @@ fn what_is_kept_of_each_connection_is_small() {
     assert_eq!((size_of::<Hello>(), size_of::<Count>()), (24, 32));
     // What a WebSocket has for each watch beyond the first.
     assert_eq!(size_of::<Feed>(), 24);
+}
+
+fn popped(ready: &mut Ready) -> Vec<u32> {
+    std::iter::from_fn(|| ready.pop()).collect()
+}
+
+#[test]
+fn replies_take_turns_with_all_others() {
+    let mut ready = Ready::default();
+    for slot in 0..4 {
+        ready.push(slot);
+    }
+    for slot in 10..13 {
+        ready.push_replied(slot);
+    }
+    assert_eq!(popped(&mut ready), [10, 0, 11, 1, 12, 2, 3]);
+}
+
+#[test]
+fn who_gets_a_reply_while_it_waits_with_the_others_comes_once_and_sooner() {
+    let mut ready = Ready::default();
+    for slot in 0..4 {
+        ready.push(slot);
+    }
+    ready.push_replied(3);
+    ready.push_replied(3);
+    ready.push(3);
+    assert_eq!(popped(&mut ready), [3, 0, 1, 2]);
+    ready.push(3);
+    assert_eq!(popped(&mut ready), [3]);
 }

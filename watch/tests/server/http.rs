@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use keepwatch_protocol::Server;
 use keepwatch_protocol::websocket::Opcode;
-use keepwatch_sim::{Sim, every_split};
-use keepwatch_watch::Config;
+use keepwatch_sim::{Client, Sim, SimConfig, Step, every_split};
+use keepwatch_watch::{Config, WatchServer};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -190,6 +190,74 @@ fn many_requests_at_once_are_answered_in_order_over_the_mark() {
     let text = String::from_utf8(client.receive()).unwrap();
     let bodies: Vec<_> = text.split("\r\n\r\n").skip(1).map(|part| &part[..1]).collect();
     assert_eq!(bodies.concat(), "0123".repeat(100));
+}
+
+/// A server with so many watchers of everything, who were told that they watch.
+fn with_watchers(count: usize) -> (Sim<WatchServer>, Vec<Client>) {
+    let mut config = SimConfig::default();
+    config.trace_steps = 100_000;
+    let mut sim = Sim::with_config(server_of_defaults(), config);
+    let watch = request("GET", "/v1/watch?prefix=", "Accept: application/x-ndjson\r\n");
+    let clients: Vec<_> = (0..count).map(|_| sim.connect()).collect();
+    for client in &clients {
+        client.send(&watch);
+    }
+    sim.run().unwrap();
+    for client in &clients {
+        client.receive();
+    }
+    (sim, clients)
+}
+
+/// To whom it was written from that step on, in order.
+fn written(sim: &Sim<WatchServer>, from: usize) -> Vec<usize> {
+    let to = |step: &Step| match step {
+        Step::Write { client, .. } => Some(*client),
+        _ => None,
+    };
+    sim.trace().steps()[from..].iter().filter_map(to).collect()
+}
+
+#[test]
+fn pipelined_writes_are_told_in_one_write() {
+    let (mut sim, watchers) = with_watchers(3);
+    let writer = sim.connect();
+    let writes: String = (0..16).map(|number| put_request("a", &number.to_string(), "")).collect();
+    let before = sim.trace().steps().len();
+    writer.send(&writes);
+    sim.run().unwrap();
+    let answers = String::from_utf8(writer.receive()).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 20").count(), 16);
+    for watcher in watchers {
+        let told = String::from_utf8(watcher.receive()).unwrap();
+        assert_eq!(told.matches(r#""type":"put""#).count(), 16);
+    }
+    assert_eq!(written(&sim, before).len(), 4);
+}
+
+#[test]
+fn more_pipelined_writes_than_are_decided_at_once_are_answered_all_the_same() {
+    let (mut sim, watchers) = with_watchers(1);
+    let writer = sim.connect();
+    let writes: String = (0..100).map(|number| put_request("a", &number.to_string(), "")).collect();
+    writer.send(&writes);
+    sim.run().unwrap();
+    let answers = String::from_utf8(writer.receive()).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 20").count(), 100);
+    let told = String::from_utf8(watchers[0].receive()).unwrap();
+    assert_eq!(told.matches(r#""type":"put""#).count(), 100);
+}
+
+#[test]
+fn a_write_is_answered_before_everyone_was_told_of_it() {
+    let (mut sim, _watchers) = with_watchers(1_000);
+    let writer = sim.connect();
+    sim.run().unwrap();
+    let before = sim.trace().steps().len();
+    writer.send(put_request("a", "1", ""));
+    sim.run().unwrap();
+    let position = written(&sim, before).iter().position(|client| *client == 1_000);
+    assert!(position < Some(10), "it was answered behind {position:?} deliveries");
 }
 
 #[test]

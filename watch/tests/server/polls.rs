@@ -54,6 +54,40 @@ fn a_poll_without_a_wait_is_answered_at_once() {
 }
 
 #[test]
+fn everyone_is_answered_what_was_asked_whoever_was_answered_before() {
+    let (server, handle) = server(Config::default());
+    let mut sim = Sim::new(server);
+    let (first, second) = (put_event("a", 101, "1"), put_event("b", 102, "2"));
+    put(&mut sim, &handle, "a", "1");
+    put(&mut sim, &handle, "b", "2");
+    let both = format!("{first},{second}");
+    for (query, events) in [
+        ("key=a&since=100", &first),
+        ("key=a&since=100", &first),
+        ("key=b&since=100", &second),
+        ("prefix=a&since=100", &first),
+        ("prefix=&since=100", &both),
+        ("prefix=&since=101", &second),
+        ("prefix=&since=100", &both),
+        ("key=a&since=101&wait=0s", &String::new()),
+        ("key=a&since=100", &first),
+    ] {
+        let client = sim.connect();
+        client.send(get(&format!("/v1/watch?{query}")));
+        sim.run().unwrap();
+        let said = String::from_utf8(client.receive()).unwrap();
+        let body = format!("{{\"revision\":102,\"events\":[{events}]}}\n");
+        assert!(said.ends_with(&format!("\r\n\r\n{body}")), "{query}: {said}");
+    }
+    put(&mut sim, &handle, "c", "3");
+    let client = sim.connect();
+    client.send(get("/v1/watch?key=a&since=100"));
+    sim.run().unwrap();
+    let said = String::from_utf8(client.receive()).unwrap();
+    assert!(said.ends_with(&format!("{{\"revision\":103,\"events\":[{first}]}}\n")), "{said}");
+}
+
+#[test]
 fn a_burst_is_one_answer() {
     let (conversation, handle) = talk_in_process(Config::default());
     let first = put_event("a", 101, "1");

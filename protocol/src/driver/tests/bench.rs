@@ -47,6 +47,8 @@ pub(super) struct Socket {
     pub(super) written: Vec<u8>,
     pub(super) shutdowns: usize,
     pub(super) closed: bool,
+    /// A read that takes everything says so, as an edge-triggered system lets it.
+    pub(super) tells_drained: bool,
     /// How often bytes were read or written.
     pub(super) calls: usize,
 }
@@ -63,6 +65,7 @@ impl Default for Socket {
             written: Vec::new(),
             shutdowns: 0,
             closed: false,
+            tells_drained: false,
             calls: 0,
         }
     }
@@ -100,7 +103,7 @@ impl Sockets for Network {
         for (to, from) in into.iter_mut().zip(socket.incoming.drain(..count)) {
             *to = from;
         }
-        Io::Done(count)
+        if socket.tells_drained && socket.incoming.is_empty() { Io::Drained(count) } else { Io::Done(count) }
     }
 
     fn write(&mut self, id: ConnectionId, parts: &[&[u8]]) -> Io {
@@ -274,7 +277,9 @@ impl<S: Server> Bench<S> {
             let mut buffer = vec![0; 64 << 10];
             match self.network.read(id, &mut buffer) {
                 Io::Done(0) => self.driver.ended(id, self.now),
-                Io::Done(count) => self.driver.received(id, &mut buffer[..count], self.now),
+                Io::Done(count) | Io::Drained(count) => {
+                    self.driver.received(id, &mut buffer[..count], self.now);
+                }
                 Io::Failed => self.driver.failed(id, self.now),
                 Io::Blocked => return progress,
             }
@@ -307,7 +312,7 @@ impl<S: Server> Bench<S> {
 
     fn written(&mut self, id: ConnectionId, io: Io) -> bool {
         match io {
-            Io::Done(count) => self.driver.wrote(id, count, self.now),
+            Io::Done(count) | Io::Drained(count) => self.driver.wrote(id, count, self.now),
             Io::Blocked => {
                 self.driver.wrote(id, 0, self.now);
                 return false;

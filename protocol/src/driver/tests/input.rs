@@ -259,6 +259,44 @@ fn a_server_that_is_resumed_is_offered_the_end_again() {
 }
 
 #[test]
+fn a_read_that_drained_the_socket_is_the_last_until_more_is_told() {
+    let mut bench = Bench::new(Way::Turns, lines());
+    let id = bench.connect();
+    bench.run();
+    bench.socket(id).tells_drained = true;
+    let before = bench.socket(id).calls;
+    bench.arrive(id, "one\n");
+    bench.arrive(id, "two\n");
+    assert_eq!(bench.take_written(id), "one\ntwo\n");
+    assert_eq!(bench.socket(id).calls - before, 4, "a read and a write for each");
+}
+
+#[test]
+fn the_end_is_found_behind_a_read_that_drained_the_socket() {
+    for told_before in [true, false] {
+        let mut bench = Bench::new(Way::Turns, lines());
+        let id = bench.connect();
+        bench.run();
+        bench.socket(id).tells_drained = true;
+        bench.socket(id).incoming.extend_from_slice(b"one\n");
+        bench.socket(id).ended = true;
+        bench.log();
+        bench.driver.readable(id);
+        if told_before {
+            bench.driver.hung_up(id, bench.now);
+        } else {
+            // It came between the system's word and the read: an edge of its own.
+            bench.run();
+            assert_eq!(bench.log(), [r"0: receive one\n"]);
+            bench.driver.readable(id);
+            bench.driver.hung_up(id, bench.now);
+        }
+        bench.run();
+        assert_eq!(bench.log().last().map(|last| &**last), Some("0: receive  and the end"));
+    }
+}
+
+#[test]
 fn pipelined_requests_that_each_pause_are_answered_in_order() {
     each_way(|way| {
         let mut bench = Bench::new(way, lines());

@@ -30,6 +30,8 @@ pub(super) struct Toy {
     pub(super) bodies: BTreeMap<ConnectionId, Body>,
     pub(super) deadline: Option<Instant>,
     pub(super) drained_by: Option<Instant>,
+    /// How often it was asked to lend.
+    pub(super) fills: usize,
 }
 
 /// Frames to be pulled.
@@ -59,6 +61,7 @@ impl Default for Toy {
             bodies: BTreeMap::new(),
             deadline: None,
             drained_by: None,
+            fills: 0,
         }
     }
 }
@@ -131,6 +134,7 @@ impl Server for Toy {
     }
 
     fn fill<'a>(&'a mut self, id: ConnectionId, to: &mut Slices<'a>, _now: Now) -> Fill {
+        self.fills += 1;
         let Some(body) = self.bodies.get_mut(&id) else { return Fill::Nothing };
         if body.searches > 0 {
             body.searches -= 1;

@@ -115,6 +115,66 @@ fn one_that_always_has_input_does_not_starve_another() {
 }
 
 #[test]
+fn who_becomes_ready_first_does_not_stand_behind_all_that_can_be_named() {
+    let (mut bench, ids) = with_many(Way::Turns, 256, 1_000);
+    let (late, named) = ids.split_first().expect("many");
+    for &id in named {
+        bench.server().push(id, "<frame>");
+    }
+    bench.driver.turn(&mut bench.network, bench.now);
+    // A reply, say: the server names it before the others.
+    bench.server().push(*late, "<reply>");
+    bench.server().ready.rotate_right(1);
+    let before = bench.network.order.len();
+    bench.run();
+    let position = bench.network.order[before..].iter().position(|id| id == late);
+    assert!(position < Some(32), "it was served behind {position:?} others");
+}
+
+#[test]
+fn completions_are_not_queued_faster_than_they_are_taken() {
+    let (mut bench, ids) = with_many(Way::Fills, 256, 1_000);
+    let (late, named) = ids.split_first().expect("many");
+    bench.server().ready.extend(named);
+    for _ in 0..10 {
+        assert!(bench.driver.next_ready(bench.now).is_some());
+    }
+    bench.server().ready.push_front(*late);
+    let taken: Vec<_> = core::iter::from_fn(|| bench.driver.next_ready(bench.now)).take(40).collect();
+    assert!(taken.contains(late), "it is behind {taken:?}");
+}
+
+#[test]
+fn who_was_served_is_not_looked_at_again() {
+    let (mut bench, ids) = with_many(Way::Turns, 256, 2);
+    for &id in &ids {
+        bench.socket(id).tells_drained = true;
+        bench.socket(id).incoming.extend_from_slice(b"hello");
+        bench.driver.readable(id);
+    }
+    bench.server().push(ids[0], "<frame>");
+    let fills = bench.server().fills;
+    bench.driver.turn(&mut bench.network, bench.now);
+    assert_eq!(bench.take_written(ids[0]), "hello<frame>");
+    // Both were asked once: one lent all there was, the other had nothing.
+    assert_eq!(bench.server().fills - fills, 2);
+    assert_eq!(bench.network.order.len(), 4, "{:?}", bench.network.order);
+}
+
+#[test]
+fn a_part_that_was_all_is_followed_by_what_came_since() {
+    each_way(|way| {
+        let (mut bench, ids) = with_many(way, 256, 1);
+        for frame in ["<one>", "<two>"] {
+            bench.server().push(ids[0], frame);
+            bench.socket(ids[0]).write_size = 3;
+            bench.run();
+            assert_eq!(bench.take_written(ids[0]), frame);
+        }
+    });
+}
+
+#[test]
 fn names_that_mean_nothing_do_not_hide_those_that_follow() {
     each_way(|way| {
         let (mut bench, ids) = with_many(way, 4, 2);
