@@ -21,7 +21,8 @@ SERVER_CORE, LOAD_CORE = "0", "1"
 STREAMS = ["websocket", "sse", "chunked"]
 TRANSPORTS = [*STREAMS, "poll"]
 
-OURS = {"watch-mio": ["held-mio", "--listen", "127.0.0.1:0"], "watch-smol": ["held-smol", "--listen", "127.0.0.1:0"]}
+# The publisher and probes are connections, too.
+OURS = {name: [name, "--listen", "127.0.0.1:0", "--connections", "20000"] for name in ["watch-mio", "watch-smol"]}
 PEERS = {
     "axum": (["peer-axum"], STREAMS),
     "tokio-tungstenite": (["peer-tokio-tungstenite", "127.0.0.1:0"], ["websocket"]),

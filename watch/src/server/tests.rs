@@ -27,7 +27,7 @@ fn what_is_kept_of_each_connection_is_small() {
     use super::stream::{Feed, Held, Stream};
     use super::websocket::Socket;
 
-    assert_eq!(size_of::<Option<Connection>>(), 152);
+    assert_eq!(size_of::<Option<Connection>>(), 160);
     assert_eq!((size_of::<Protocol>(), size_of::<Activity>()), (72, 48));
     // Of which the activity is one.
     assert_eq!((size_of::<Held>(), size_of::<Stream>(), size_of::<Socket>()), (40, 40, 40));

@@ -290,14 +290,14 @@ fn finish_does_not_wait_for_a_frame_that_its_server_forgot() {
         let id = bench.connect_transformed(Some(Swap::boxed()));
         bench.arrive(id, "?");
         bench.socket(id).room = 3;
-        bench.server().push(id, "<frame>");
+        bench.server().push(id, "<body>");
         bench.run();
         bench.driver.received(id, &mut [b'x'], bench.now);
         bench.server().bodies.clear();
         bench.make_room(id, usize::MAX);
         // Once more for those that the last fill made ready, as a runtime would.
         bench.run();
-        assert_eq!(bench.take_written(id), "[hello]<FRAM[bye]", "{way:?}");
+        assert_eq!(bench.take_written(id), "[hello]<BODY[bye]", "{way:?}");
         assert_eq!(bench.socket(id).shutdowns, 1);
     });
 }
