@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cpu_time::ThreadTime;
 use keepwatch_protocol::driver::{Io, Sockets};
@@ -34,10 +34,10 @@ fn count(size: usize, blocks: i64) {
     HELD.set(HELD.get() + size as i64 * blocks);
     // The map's own blocks are not counted: it is borrowed while they are made.
     SIZES.with(|sizes| {
-        if let Ok(mut sizes) = sizes.try_borrow_mut() {
-            if let Some(sizes) = &mut *sizes {
-                *sizes.entry(size).or_insert(0) += blocks;
-            }
+        if let Ok(mut sizes) = sizes.try_borrow_mut()
+            && let Some(sizes) = &mut *sizes
+        {
+            *sizes.entry(size).or_insert(0) += blocks;
         }
     });
 }
@@ -73,6 +73,7 @@ struct Wires {
     requests: VecDeque<(ConnectionId, Vec<u8>)>,
     writes: u64,
     bytes: u64,
+    turn: Option<Instant>,
 }
 
 impl Sockets for Wires {
@@ -96,6 +97,11 @@ impl Sockets for Wires {
     fn shutdown(&mut self, _: ConnectionId) {}
 
     fn close(&mut self, _: ConnectionId) {}
+
+    /// As the runtimes end a turn.
+    fn turn_is_over(&mut self) -> bool {
+        self.turn.is_some_and(|began| began.elapsed() >= Duration::from_micros(500))
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -166,6 +172,7 @@ impl Machine {
         let mut more = true;
         while more {
             let start = ThreadTime::now();
+            self.wires.turn = Some(Instant::now());
             self.driver.woken(self.now);
             more = self.driver.turn(&mut self.wires, self.now);
             let turn = start.elapsed();

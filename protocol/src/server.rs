@@ -183,8 +183,9 @@ pub trait Server {
         None
     }
 
-    /// A deadline may have passed. Afterwards [`deadline`](Server::deadline) is later than `now`. What is due for a
-    /// connection is put when it is [`resume`](Server::resume)d.
+    /// A deadline may have passed. Afterwards [`deadline`](Server::deadline) is later than `now`, unless more was due than a
+    /// server does at once: then [`next_ready`](Server::next_ready) says who is, and takes the rest. What is due for a connection
+    /// is put when it is [`resume`](Server::resume)d.
     fn on_deadline(&mut self, now: Now) {
         let _ = now;
     }
