@@ -378,10 +378,17 @@ impl<S: Server> Driver<S> {
     /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
         self.expire(now);
-        // Few at a time, as in a turn; and one in any case, so that the queue never keeps the server from naming any.
-        let most = Self::NAMED.saturating_sub(self.queue.len()).max(1);
-        while self.gather(most, now) == most && self.queue.is_empty() {}
-        let id = self.dequeue()?;
+        let id = loop {
+            let queued = self.queue.len();
+            // Few at a time, as in a turn; and one in any case, so that the queue never keeps the server from naming any.
+            let named = self.gather(Self::NAMED.saturating_sub(queued).max(1), now);
+            match self.dequeue() {
+                Some(id) => break id,
+                None if queued == 0 && named == 0 => return None,
+                // All of them are gone. They have kept the server from naming others.
+                None => {}
+            }
+        };
         for _ in 0..Self::ROUNDS {
             if !self.advance(id, now) {
                 break;

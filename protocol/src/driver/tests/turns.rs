@@ -145,6 +145,17 @@ fn completions_are_not_queued_faster_than_they_are_taken() {
 }
 
 #[test]
+fn those_that_are_gone_do_not_hide_whom_the_server_names_next() {
+    let (mut bench, ids) = with_many(Way::Fills, 256, 3);
+    bench.server().ready.extend([ids[0], ids[1]]);
+    assert_eq!(bench.driver.next_ready(bench.now), Some(ids[0]));
+    bench.driver.failed(ids[1], bench.now);
+    bench.driver.release(ids[1]);
+    bench.server().ready.push_back(ids[2]);
+    assert_eq!(bench.driver.next_ready(bench.now), Some(ids[2]));
+}
+
+#[test]
 fn who_was_served_is_not_looked_at_again() {
     let (mut bench, ids) = with_many(Way::Turns, 256, 2);
     for &id in &ids {
