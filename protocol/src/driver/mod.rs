@@ -120,10 +120,11 @@ pub struct Driver<S> {
     config: DriverConfig,
     shells: Blocks<Shell>,
     free: Vec<u32>,
-    /// Slots that are to be looked at; each is in it once (`Flag::Queued`).
+    /// Slots that are to be looked at; each is once in this or in `named` (`Flag::Queued`).
     queue: VecDeque<u32>,
-    /// How many of the queue, from its front, there are up to the last that the server named.
-    gathered: usize,
+    /// Those that the server named, a few at a time. The two take turns.
+    named: VecDeque<u32>,
+    turn_of_named: bool,
     pool: Pool,
     timers: Wheel,
     drain_by: Option<Instant>,
@@ -142,7 +143,8 @@ impl<S: Server> Driver<S> {
             shells: Blocks::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
-            gathered: 0,
+            named: VecDeque::new(),
+            turn_of_named: false,
             timers: Wheel::new(Duration::from_millis(16)),
             drain_by: None,
             plain: Vec::new(),
@@ -379,9 +381,8 @@ impl<S: Server> Driver<S> {
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
         self.expire(now);
         let id = loop {
-            let queued = self.queue.len();
-            // Few at a time, as in a turn; and one in any case, so that the queue never keeps the server from naming any.
-            let named = self.gather(Self::NAMED.saturating_sub(queued).max(1), now);
+            let queued = self.queued();
+            let named = self.gather(Self::NAMED, now);
             match self.dequeue() {
                 Some(id) => break id,
                 None if queued == 0 && named == 0 => return None,
