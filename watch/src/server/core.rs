@@ -177,17 +177,19 @@ impl<S: Store> Core<S> {
         /// Watchers that are told in one step, and steps with nobody to whom it is news.
         const STEP: usize = 256;
         const STEPS: usize = 16;
-        let (ready, publishing) = (&mut self.ready, &mut self.publishing);
         for _ in 0..STEPS {
             if !self.index.has_news() {
                 return false;
             }
+            let (ready, publishing) = (&mut self.ready, &mut self.publishing);
             self.index.spread(STEP, |watcher, news| {
                 if watcher.hear(news) {
                     notify(ready, publishing, watcher.owner());
                 }
             });
             if !ready.is_empty() {
+                // The process's own do not wait until all these are served.
+                self.serve_subscriptions();
                 return true;
             }
         }

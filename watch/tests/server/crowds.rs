@@ -1,7 +1,9 @@
 //! So many watchers of one filter that they are told in turns, and more is written before all have been told.
 
+use std::task::Waker;
 use std::time::Duration;
 
+use keepwatch_protocol::{ConnectionId, Input, Now, Peer, SendQueue, Server};
 use keepwatch_sim::{Client, Sim};
 use keepwatch_watch::{Config, Event, Filter, WatchServer};
 
@@ -132,4 +134,25 @@ fn each_subscription_hears_each_change_once() {
         }
         assert!(revisions.iter().copied().eq(101..=LAST), "{revisions:?}");
     }
+}
+
+#[test]
+fn a_subscription_does_not_wait_until_a_crowd_is_served() {
+    let (mut server, handle) = server(Config::default());
+    let now = Now::default();
+    server.start(Waker::noop(), now);
+    let watch = handle.watch(Filter::key("a", 9).unwrap(), None);
+    server.on_wake(now);
+    let mut watch = watch.wait().unwrap().unwrap();
+    for slot in 0..CROWD {
+        let id = ConnectionId::new(slot as u32, 0);
+        server.open(id, &Peer::default(), now);
+        let mut request =
+            request("GET", "/v1/watch?key=a", "Accept: application/x-ndjson\r\n").into_bytes();
+        server.receive(id, &mut Input::new(&mut request), &mut SendQueue::new(1 << 10), now);
+    }
+    let _put = handle.put("a", *b"x");
+    server.on_wake(now);
+    assert!(server.next_ready(now).is_some());
+    assert!(watch.try_next().is_some());
 }
