@@ -295,8 +295,8 @@ impl<T> Index<T> {
     /// What a watcher costs, its payload included.
     #[cfg(test)]
     pub(crate) const WATCHER_BYTES: usize = size_of::<Slot<T>>();
-    /// Watchers of one filter that are told at once.
-    const FEW: u32 = 8;
+    /// Watchers of one filter that are told at once. Where assertions are on it is one, as tests and worlds seldom have crowds.
+    const FEW: u32 = if cfg!(debug_assertions) { 1 } else { 8 };
 
     /// Whether there is something to [spread](Self::spread).
     pub(crate) fn has_news(&self) -> bool {
