@@ -33,9 +33,10 @@ impl<S: Server> Driver<S> {
     pub(super) fn dequeue(&mut self) -> Option<ConnectionId> {
         loop {
             self.turn_of_named = !self.turn_of_named;
-            let (queue, other) = match self.turn_of_named {
-                true => (&mut self.named, &mut self.queue),
-                false => (&mut self.queue, &mut self.named),
+            let (queue, other) = if self.turn_of_named {
+                (&mut self.named, &mut self.queue)
+            } else {
+                (&mut self.queue, &mut self.named)
             };
             let slot = queue.pop_front().or_else(|| other.pop_front())?;
             let shell = &mut self.shells[slot as usize];

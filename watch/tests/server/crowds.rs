@@ -147,8 +147,7 @@ fn a_subscription_does_not_wait_until_a_crowd_is_served() {
     for slot in 0..CROWD {
         let id = ConnectionId::new(slot as u32, 0);
         server.open(id, &Peer::default(), now);
-        let mut request =
-            request("GET", "/v1/watch?key=a", "Accept: application/x-ndjson\r\n").into_bytes();
+        let mut request = request("GET", "/v1/watch?key=a", "Accept: application/x-ndjson\r\n").into_bytes();
         server.receive(id, &mut Input::new(&mut request), &mut SendQueue::new(1 << 10), now);
     }
     let _put = handle.put("a", *b"x");
