@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use keepwatch_protocol::{ConnectionId, Input, Now, Peer, SendQueue, Server};
 use keepwatch_sim::{Client, Sim};
-use keepwatch_watch::{Config, Event, Filter, WatchServer};
+use keepwatch_watch::{Config, Event, Filter, LogLimits, WatchServer};
 
-use crate::support::{UPGRADE, chunk, get, message, nothing_is_left, put_request, request, server};
+use crate::support::{UPGRADE, chunk, config, get, message, nothing_is_left, put_request, request, server};
 
 /// More than are told in one step, and more than have their turn in one of the driver's.
 const CROWD: usize = 700;
@@ -48,8 +48,16 @@ fn write(sim: &mut Sim<WatchServer>) -> Client {
 }
 
 fn each_hears(target: &str, fields: &str, told: &[u8], heartbeat: &[u8]) {
-    let mut sim = Sim::new(server(Config::default()).0);
-    let clients = crowd(&mut sim, &request("GET", target, fields));
+    // Where no frames are kept, they are made again for those that come later.
+    for encoded_bytes in [LogLimits::default().encoded_bytes, 0] {
+        let config = config(|config| config.log = LogLimits { encoded_bytes, ..config.log });
+        each_hears_with(config, &request("GET", target, fields), told, heartbeat);
+    }
+}
+
+fn each_hears_with(config: Config, request: &str, told: &[u8], heartbeat: &[u8]) {
+    let mut sim = Sim::new(server(config).0);
+    let clients = crowd(&mut sim, request);
     let writer = write(&mut sim);
     for (number, client) in clients.iter().enumerate() {
         assert_eq!(String::from_utf8_lossy(&client.receive()), String::from_utf8_lossy(told), "{number}");
