@@ -99,7 +99,8 @@ pub enum After {
 pub enum Fill {
     /// Nothing, as nothing is due.
     Nothing,
-    /// All that is due.
+    /// All that is due. When it is written, the server may not be asked again before [`receive`](Server::receive) or
+    /// [`resume`](Server::resume).
     All,
     /// A part: ask again when it is written. Nothing need be lent, if only the search for what is due takes several steps.
     More,

@@ -16,8 +16,9 @@
 //!
 //! Where a change concerns few, they are told of it at once. Where it concerns many, it is *news* of their filter, from which they
 //! are told a bounded number at a time: what else is to be done does not wait for a million of them. Until then
-//! [`Index::news_of`] says what a watcher has not been told. What is changed meanwhile joins the same news, and whoever was
-//! told already is told again.
+//! [`Index::news_of`] says what a watcher may not have been told. What is changed before any of them was told joins the same
+//! news. What is changed later is news of its own, for the round behind this one: whoever has seen the first is not to be sent
+//! back to where that was.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -123,8 +124,8 @@ struct Spread {
     news: News,
     /// Who is told next.
     next: u32,
-    /// There was more when some had been told: all are told again.
-    again: bool,
+    /// What has changed since some were told: when all were, all are told of this.
+    later: Option<News>,
 }
 
 impl<T> Default for Index<T> {
@@ -269,23 +270,20 @@ impl<T> Index<T> {
         });
     }
 
-    /// The key changes, at this position. Calls `f` with the watchers that it concerns, in the order of [`visit`](Self::visit),
-    /// except with those of filters that have many: for these it becomes news, to be [spread](Self::spread).
+    /// The key changes, at this position. Calls `f` with the watchers that it concerns, those of the key before those of its
+    /// prefixes, except with those of filters that have many: for these it becomes news, to be [spread](Self::spread).
     pub(crate) fn announce(&mut self, key: &str, at: Position, mut f: impl FnMut(&mut T, News)) {
         let Self { keys, prefixes, filters, watchers, news, .. } = self;
-        let mut tell = |filter: FilterId| match news.get_mut(&filter) {
-            Some(spread) => {
-                spread.news.last = at;
-                spread.again = true;
-            }
-            None => {
-                let (first, count) = filters.get(filter.0 as usize).map_or((NONE, 0), |e| (e.first, e.count));
-                let these = News { first: at, last: at };
-                if count <= Self::FEW {
-                    visit(filters, watchers, filter, &mut |_, payload| f(payload, these));
-                } else {
-                    news.insert(filter, Spread { news: these, next: first, again: false });
+        let mut tell = |filter: FilterId| {
+            let (first, count) = filters.get(filter.0 as usize).map_or((NONE, 0), |e| (e.first, e.count));
+            let this = News { first: at, last: at };
+            match news.get_mut(&filter) {
+                Some(spread) if spread.next == first => spread.news.last = at,
+                Some(spread) => spread.later.get_or_insert(this).last = at,
+                None if count <= Self::FEW => {
+                    visit(filters, watchers, filter, &mut |_, payload| f(payload, this));
                 }
+                None => drop(news.insert(filter, Spread { news: this, next: first, later: None })),
             }
         };
         if let Some(&filter) = keys.get(key) {
@@ -297,8 +295,8 @@ impl<T> Index<T> {
     /// What a watcher costs, its payload included.
     #[cfg(test)]
     pub(crate) const WATCHER_BYTES: usize = size_of::<Slot<T>>();
-    /// Watchers of one filter that are told at once.
-    const FEW: u32 = 8;
+    /// Watchers of one filter that are told at once. Where assertions are on it is one, as tests and worlds seldom have crowds.
+    const FEW: u32 = if cfg!(debug_assertions) { 1 } else { 8 };
 
     /// Whether there is something to [spread](Self::spread).
     pub(crate) fn has_news(&self) -> bool {
@@ -322,20 +320,23 @@ impl<T> Index<T> {
                 f(payload, spread.news);
             }
         }
-        if spread.next == NONE && std::mem::take(&mut spread.again) {
-            spread.next = filters.get(filter.0 as usize).map_or(NONE, |entry| entry.first);
-        }
         if spread.next == NONE {
-            news.remove(&filter);
+            match spread.later.take() {
+                Some(later) => {
+                    spread.news = later;
+                    spread.next = filters.get(filter.0 as usize).map_or(NONE, |entry| entry.first);
+                }
+                None => drop(news.remove(&filter)),
+            }
         }
     }
 
-    /// What is being [spread](Self::spread) to the watchers with the filter of this one. It may have been told already.
-    pub(crate) fn news_of(&self, id: WatcherId) -> Option<News> {
-        if self.news.is_empty() {
-            return None;
-        }
-        Some(self.news.get(&self.filter_id_of(id)?)?.news)
+    /// What is being [spread](Self::spread) to the watchers with the filter of this one, and what will be behind it. The first
+    /// may have been told already.
+    pub(crate) fn news_of(&self, id: WatcherId) -> impl Iterator<Item = News> {
+        let filter = if self.news.is_empty() { None } else { self.filter_id_of(id) };
+        let spread = filter.and_then(|filter| self.news.get(&filter));
+        spread.map(|spread| [Some(spread.news), spread.later]).into_iter().flatten().flatten()
     }
 
     /// What is being spread concerns nobody any more.
@@ -651,11 +652,29 @@ mod tests {
         let (mut index, ids) = crowd(100);
         index.announce("ab", at(7), |_, _| unreachable!());
         assert_eq!(spread(&mut index, 99).last(), Some(&(98, 7, 7)));
-        index.announce("ac", at(9), |_, _| unreachable!());
-        assert_eq!(index.news_of(ids[0]), Some(News { first: at(7), last: at(9) }));
-        assert_eq!(spread(&mut index, 99), [(99, 7, 9)]);
-        assert_eq!(spread(&mut index, 200).len(), 100);
-        assert_eq!((index.has_news(), index.news_of(ids[0])), (false, None));
+        for changed in [9, 11] {
+            index.announce("ac", at(changed), |_, _| unreachable!());
+        }
+        let (now, later) = (News { first: at(7), last: at(7) }, News { first: at(9), last: at(11) });
+        assert!(index.news_of(ids[0]).eq([now, later]));
+        assert_eq!(spread(&mut index, 99), [(99, 7, 7)]);
+        assert!(index.news_of(ids[0]).eq([later]));
+        let told: Vec<_> = (0..100).map(|number| (number, 9, 11)).collect();
+        assert_eq!(spread(&mut index, 200), told);
+        assert_eq!((index.has_news(), index.news_of(ids[0]).next()), (false, None));
+    }
+
+    #[test]
+    fn what_comes_before_anyone_was_told_is_told_together() {
+        let (mut index, ids) = crowd(100);
+        for (changed, first) in [7, 9].into_iter().zip(&ids) {
+            index.announce("ab", at(changed), |_, _| unreachable!());
+            // Whoever is first then was told of nothing.
+            index.remove(*first);
+        }
+        let told: Vec<_> = (2..100).map(|number| (number, 7, 9)).collect();
+        assert_eq!(spread(&mut index, 200), told);
+        assert!(!index.has_news());
     }
 
     #[test]

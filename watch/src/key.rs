@@ -144,7 +144,8 @@ impl fmt::Display for Revision {
     }
 }
 
-/// The number of a change since the store began. Dense: the change after position 4 is at 5.
+/// The number of a change since the store began. Dense: the change after position 4 is at 5. Below 2^63: cursors keep it
+/// with a bit beside it.
 ///
 /// As a cursor it is the position of the next change to look at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -120,10 +120,11 @@ pub struct Driver<S> {
     config: DriverConfig,
     shells: Blocks<Shell>,
     free: Vec<u32>,
-    /// Slots that are to be looked at; each is in it once (`Flag::Queued`).
+    /// Slots that are to be looked at; each is once in this or in `named` (`Flag::Queued`).
     queue: VecDeque<u32>,
-    /// How many of the queue, from its front, there are up to the last that the server named.
-    gathered: usize,
+    /// Those that the server named, a few at a time. The two take turns.
+    named: VecDeque<u32>,
+    turn_of_named: bool,
     pool: Pool,
     timers: Wheel,
     drain_by: Option<Instant>,
@@ -142,7 +143,8 @@ impl<S: Server> Driver<S> {
             shells: Blocks::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
-            gathered: 0,
+            named: VecDeque::new(),
+            turn_of_named: false,
             timers: Wheel::new(Duration::from_millis(16)),
             drain_by: None,
             plain: Vec::new(),
@@ -378,10 +380,16 @@ impl<S: Server> Driver<S> {
     /// The next connection to look at, with what was due for it done: look at what it [`wants`](Driver::wants).
     pub fn next_ready(&mut self, now: Now) -> Option<ConnectionId> {
         self.expire(now);
-        // Few at a time, as in a turn; and one in any case, so that the queue never keeps the server from naming any.
-        let most = Self::NAMED.saturating_sub(self.queue.len()).max(1);
-        while self.gather(most, now) == most && self.queue.is_empty() {}
-        let id = self.dequeue()?;
+        let id = loop {
+            let queued = self.queued();
+            let named = self.gather(Self::NAMED, now);
+            match self.dequeue() {
+                Some(id) => break id,
+                None if queued == 0 && named == 0 => return None,
+                // All of them are gone. They have kept the server from naming others.
+                None => {}
+            }
+        };
         for _ in 0..Self::ROUNDS {
             if !self.advance(id, now) {
                 break;

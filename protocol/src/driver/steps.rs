@@ -13,7 +13,8 @@ use crate::time::Now;
 impl<S: Server> Driver<S> {
     /// How often one visit of a connection may go round between answering and writing before others have their turn.
     pub(super) const ROUNDS: usize = 16;
-    /// How many the server names before these, and those that became ready, are served.
+    /// How many the server names before these are served. Few: who becomes ready through one that is served does not stand
+    /// behind all the others.
     pub(super) const NAMED: usize = 32;
 
     pub(super) fn shell(&mut self, id: ConnectionId) -> Option<&mut Shell> {
@@ -30,15 +31,25 @@ impl<S: Server> Driver<S> {
     }
 
     pub(super) fn dequeue(&mut self) -> Option<ConnectionId> {
-        while let Some(slot) = self.queue.pop_front() {
-            self.gathered = self.gathered.saturating_sub(1);
+        loop {
+            self.turn_of_named = !self.turn_of_named;
+            let (queue, other) = if self.turn_of_named {
+                (&mut self.named, &mut self.queue)
+            } else {
+                (&mut self.queue, &mut self.named)
+            };
+            let slot = queue.pop_front().or_else(|| other.pop_front())?;
             let shell = &mut self.shells[slot as usize];
             shell.flags.clear(Flag::Queued);
             if shell.phase != Phase::Free {
                 return Some(ConnectionId::new(slot, shell.generation));
             }
         }
-        None
+    }
+
+    /// How many slots are queued.
+    pub(super) fn queued(&self) -> usize {
+        self.queue.len() + self.named.len()
     }
 
     /// Closes what lingered or stalled for too long. The wheel has to be told the time even when nothing is due: a deadline
@@ -56,26 +67,23 @@ impl<S: Server> Driver<S> {
     }
 
     /// Queues what the server names as ready, at most so many. Returns how many it named, those that are gone included. None while
-    /// some that it named before wait for their turn: whoever has input is never behind more of them than these.
+    /// some that it named before wait for their turn.
     pub(super) fn gather(&mut self, most: usize, now: Now) -> usize {
-        if self.gathered > 0 {
+        if !self.named.is_empty() {
             return 0;
         }
-        let queued = self.queue.len();
-        let mut named = 0;
-        while named < most {
-            let Some(id) = self.server.next_ready(now) else { break };
-            named += 1;
+        for count in 0..most {
+            let Some(id) = self.server.next_ready(now) else { return count };
             if let Some(shell) = self.shell(id).filter(|shell| shell.phase == Phase::Open) {
                 shell.flags.set(Flag::Resume);
                 shell.flags.set(Flag::Pull);
-                self.enqueue(id);
+                if !shell.flags.take(Flag::Queued) {
+                    self.named.push_back(id.slot() as u32);
+                }
+                self.shells[id.slot()].flags.set(Flag::Queued);
             }
         }
-        if self.queue.len() > queued {
-            self.gathered = self.queue.len();
-        }
-        named
+        most
     }
 
     /// Does what is due for the connection and can be done without the socket: resumes it, offers unread bytes again.

@@ -68,10 +68,9 @@ impl<S: Server> Driver<S> {
         self.expire(now);
         let mut left = self.config.turn.max(1);
         while left > 0 {
-            // Those that the server names and those with readiness alternate, so that neither starves the other. It names
-            // few at a time: whoever becomes ready through one that is served here does not stand behind all the others.
+            // Those that the server names and those with readiness alternate, so that neither starves the other.
             let named = self.gather(left.min(Self::NAMED), now);
-            let due = self.queue.len().min(left);
+            let due = self.queued().min(left);
             if named == 0 && due == 0 {
                 return false;
             }

@@ -1,11 +1,13 @@
 //! So many watchers of one filter that they are told in turns, and more is written before all have been told.
 
+use std::task::Waker;
 use std::time::Duration;
 
+use keepwatch_protocol::{ConnectionId, Input, Now, Peer, SendQueue, Server};
 use keepwatch_sim::{Client, Sim};
-use keepwatch_watch::{Config, Event, Filter, WatchServer};
+use keepwatch_watch::{Config, Event, Filter, LogLimits, WatchServer};
 
-use crate::support::{UPGRADE, chunk, get, message, nothing_is_left, put_request, request, server};
+use crate::support::{UPGRADE, chunk, config, get, message, nothing_is_left, put_request, request, server};
 
 /// More than are told in one step, and more than have their turn in one of the driver's.
 const CROWD: usize = 700;
@@ -46,8 +48,16 @@ fn write(sim: &mut Sim<WatchServer>) -> Client {
 }
 
 fn each_hears(target: &str, fields: &str, told: &[u8], heartbeat: &[u8]) {
-    let mut sim = Sim::new(server(Config::default()).0);
-    let clients = crowd(&mut sim, &request("GET", target, fields));
+    // Where no frames are kept, they are made again for those that come later.
+    for encoded_bytes in [LogLimits::default().encoded_bytes, 0] {
+        let config = config(|config| config.log = LogLimits { encoded_bytes, ..config.log });
+        each_hears_with(config, &request("GET", target, fields), told, heartbeat);
+    }
+}
+
+fn each_hears_with(config: Config, request: &str, told: &[u8], heartbeat: &[u8]) {
+    let mut sim = Sim::new(server(config).0);
+    let clients = crowd(&mut sim, request);
     let writer = write(&mut sim);
     for (number, client) in clients.iter().enumerate() {
         assert_eq!(String::from_utf8_lossy(&client.receive()), String::from_utf8_lossy(told), "{number}");
@@ -132,4 +142,24 @@ fn each_subscription_hears_each_change_once() {
         }
         assert!(revisions.iter().copied().eq(101..=LAST), "{revisions:?}");
     }
+}
+
+#[test]
+fn a_subscription_does_not_wait_until_a_crowd_is_served() {
+    let (mut server, handle) = server(Config::default());
+    let now = Now::default();
+    server.start(Waker::noop(), now);
+    let watch = handle.watch(Filter::key("a", 9).unwrap(), None);
+    server.on_wake(now);
+    let mut watch = watch.wait().unwrap().unwrap();
+    for slot in 0..CROWD {
+        let id = ConnectionId::new(slot as u32, 0);
+        server.open(id, &Peer::default(), now);
+        let mut request = request("GET", "/v1/watch?key=a", "Accept: application/x-ndjson\r\n").into_bytes();
+        server.receive(id, &mut Input::new(&mut request), &mut SendQueue::new(1 << 10), now);
+    }
+    let _put = handle.put("a", *b"x");
+    server.on_wake(now);
+    assert!(server.next_ready(now).is_some());
+    assert!(watch.try_next().is_some());
 }

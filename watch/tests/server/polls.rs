@@ -6,7 +6,7 @@ use keepwatch_sim::{Conversation, Sim};
 use keepwatch_watch::{Config, LogLimits, WatchServer};
 
 use crate::support::{
-    config, get, json, keeping, level, nothing_is_left, put, server, talk, talk_in_process,
+    config, get, json, keeping, level, nothing_is_left, put, request, server, talk, talk_in_process,
 };
 
 fn answer(body: &str) -> String {
@@ -85,6 +85,31 @@ fn everyone_is_answered_what_was_asked_whoever_was_answered_before() {
     sim.run().unwrap();
     let said = String::from_utf8(client.receive()).unwrap();
     assert!(said.ends_with(&format!("{{\"revision\":103,\"events\":[{first}]}}\n")), "{said}");
+}
+
+#[test]
+fn what_many_are_answered_has_a_head_for_each() {
+    let (server, handle) = server(Config::default());
+    let mut sim = Sim::new(server);
+    put(&mut sim, &handle, "a", "1");
+    let body = format!("{{\"revision\":101,\"events\":[{}]}}\n", put_event("a", 101, "1"));
+    let target = "/v1/watch?key=a&since=100";
+    let length = format!("\r\nContent-Length: {}\r\n", body.len());
+    for (request, closes) in [
+        (get(target), false),
+        (request("GET", target, "Connection: close\r\n"), true),
+        (get(target).replace("HTTP/1.1", "HTTP/1.0"), true),
+        (get(target), false),
+    ] {
+        let client = sim.connect();
+        client.send(&request);
+        sim.run().unwrap();
+        let said = String::from_utf8(client.receive()).unwrap();
+        let (head, said) = said.split_once("\r\n\r\n").unwrap();
+        let head = format!("{head}\r\n");
+        assert_eq!((said, head.contains(&length)), (&*body, true), "{request}: {head}");
+        assert_eq!(head.contains("Connection: close"), closes, "{request}: {head}");
+    }
 }
 
 #[test]

@@ -101,6 +101,27 @@ fn those_with_input_do_not_starve_those_that_the_server_names() {
 }
 
 #[test]
+fn however_many_have_input_they_take_turns_with_those_that_the_server_names() {
+    let (mut bench, ids) = with_many(Way::Turns, 128, 1_000);
+    let (named, readers) = ids.split_at(100);
+    for &id in named {
+        bench.server().push(id, "<frame>");
+    }
+    for _ in 0..4 {
+        for &id in readers {
+            bench.socket(id).incoming.push(b'x');
+            bench.driver.readable(id);
+        }
+        bench.driver.turn(&mut bench.network, bench.now);
+    }
+    for &id in named {
+        assert_eq!(bench.take_written(id), "<frame>");
+    }
+    let read = readers.iter().filter(|id| !bench.take_written(**id).is_empty()).count();
+    assert!(read > 100, "{read} were read from");
+}
+
+#[test]
 fn one_that_always_has_input_does_not_starve_another() {
     let (mut bench, ids) = with_many(Way::Turns, 1, 2);
     bench.socket(ids[0]).incoming = alloc::vec![b'x'; 1000];
@@ -142,6 +163,17 @@ fn completions_are_not_queued_faster_than_they_are_taken() {
     bench.server().ready.push_front(*late);
     let taken: Vec<_> = core::iter::from_fn(|| bench.driver.next_ready(bench.now)).take(40).collect();
     assert!(taken.contains(late), "it is behind {taken:?}");
+}
+
+#[test]
+fn those_that_are_gone_do_not_hide_whom_the_server_names_next() {
+    let (mut bench, ids) = with_many(Way::Fills, 256, 3);
+    bench.server().ready.extend([ids[0], ids[1]]);
+    assert_eq!(bench.driver.next_ready(bench.now), Some(ids[0]));
+    bench.driver.failed(ids[1], bench.now);
+    bench.driver.release(ids[1]);
+    bench.server().ready.push_back(ids[2]);
+    assert_eq!(bench.driver.next_ready(bench.now), Some(ids[2]));
 }
 
 #[test]
