@@ -27,6 +27,9 @@ pub struct Config {
     /// Bytes that requests which have not come to their end, and answers to long polls which are not read, may hold together, on
     /// all machines that share a store. Beyond it requests are answered 503, and a WebSocket is closed with 1013; what is larger than this is so always. Default: 256 MiB.
     pub buffers: usize,
+    /// Watchers that are told of a change in one step, between which others have their turn. A change goes to those of one filter
+    /// without steps where they are a thirty-second of this, or fewer. Default: 256.
+    pub told_at_once: usize,
     /// Watches on one WebSocket. Default: 1,024.
     pub watches: usize,
     /// Writes of one WebSocket that wait for their reply. Default: 256.
@@ -93,6 +96,7 @@ impl Default for Config {
             connections: 10_000,
             connections_per_address: usize::MAX,
             buffers: 256 << 20,
+            told_at_once: 256,
             watches: 1024,
             writes: 256,
             key_bytes: Key::DEFAULT_MAX,

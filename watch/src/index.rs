@@ -271,8 +271,8 @@ impl<T> Index<T> {
     }
 
     /// The key changes, at this position. Calls `f` with the watchers that it concerns, those of the key before those of its
-    /// prefixes, except with those of filters that have many: for these it becomes news, to be [spread](Self::spread).
-    pub(crate) fn announce(&mut self, key: &str, at: Position, mut f: impl FnMut(&mut T, News)) {
+    /// prefixes, except with those of filters that have more than `few`: for these it becomes news, to be [spread](Self::spread).
+    pub(crate) fn announce(&mut self, key: &str, at: Position, few: u32, mut f: impl FnMut(&mut T, News)) {
         let Self { keys, prefixes, filters, watchers, news, .. } = self;
         let mut tell = |filter: FilterId| {
             let (first, count) = filters.get(filter.0 as usize).map_or((NONE, 0), |e| (e.first, e.count));
@@ -280,7 +280,7 @@ impl<T> Index<T> {
             match news.get_mut(&filter) {
                 Some(spread) if spread.next == first => spread.news.last = at,
                 Some(spread) => spread.later.get_or_insert(this).last = at,
-                None if count <= Self::FEW => {
+                None if count <= few => {
                     visit(filters, watchers, filter, &mut |_, payload| f(payload, this));
                 }
                 None => drop(news.insert(filter, Spread { news: this, next: first, later: None })),
@@ -295,8 +295,6 @@ impl<T> Index<T> {
     /// What a watcher costs, its payload included.
     #[cfg(test)]
     pub(crate) const WATCHER_BYTES: usize = size_of::<Slot<T>>();
-    /// Watchers of one filter that are told at once. Where assertions are on it is one, as tests and worlds seldom have crowds.
-    const FEW: u32 = if cfg!(debug_assertions) { 1 } else { 8 };
 
     /// Whether there is something to [spread](Self::spread).
     pub(crate) fn has_news(&self) -> bool {
@@ -466,6 +464,8 @@ impl std::error::Error for TooManyWatchers {}
 mod tests {
     use super::*;
     use std::num::NonZeroU32;
+
+    const FEW: u32 = 8;
 
     fn prefix(text: &str) -> Filter {
         Filter::prefix(text, 1024).unwrap()
@@ -637,7 +637,7 @@ mod tests {
         let (mut index, _) = crowd(100);
         index.add(key("ab"), 500).unwrap();
         let mut told = Vec::new();
-        index.announce("ab", at(7), |&mut number, news| told.push((number, news)));
+        index.announce("ab", at(7), FEW, |&mut number, news| told.push((number, news)));
         assert_eq!(told, [(500, News { first: at(7), last: at(7) })]);
         assert!(index.has_news());
         let numbers =
@@ -650,10 +650,10 @@ mod tests {
     #[test]
     fn what_comes_while_some_were_told_is_told_to_all() {
         let (mut index, ids) = crowd(100);
-        index.announce("ab", at(7), |_, _| unreachable!());
+        index.announce("ab", at(7), FEW, |_, _| unreachable!());
         assert_eq!(spread(&mut index, 99).last(), Some(&(98, 7, 7)));
         for changed in [9, 11] {
-            index.announce("ac", at(changed), |_, _| unreachable!());
+            index.announce("ac", at(changed), FEW, |_, _| unreachable!());
         }
         let (now, later) = (News { first: at(7), last: at(7) }, News { first: at(9), last: at(11) });
         assert!(index.news_of(ids[0]).eq([now, later]));
@@ -668,7 +668,7 @@ mod tests {
     fn what_comes_before_anyone_was_told_is_told_together() {
         let (mut index, ids) = crowd(100);
         for (changed, first) in [7, 9].into_iter().zip(&ids) {
-            index.announce("ab", at(changed), |_, _| unreachable!());
+            index.announce("ab", at(changed), FEW, |_, _| unreachable!());
             // Whoever is first then was told of nothing.
             index.remove(*first);
         }
@@ -683,7 +683,7 @@ mod tests {
         for number in 0..300 {
             index.add(prefix(["a", "ab", "abc"][number % 3]), number % 3).unwrap();
         }
-        index.announce("abcd", at(1), |_, _| unreachable!());
+        index.announce("abcd", at(1), FEW, |_, _| unreachable!());
         let turns: Vec<_> = (0..12).map(|_| spread(&mut index, 25)[0].0).collect();
         assert_eq!(turns, [1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0]);
         assert!(!index.has_news());
@@ -692,7 +692,7 @@ mod tests {
     #[test]
     fn who_leaves_while_others_are_told_holds_up_nobody() {
         let (mut index, ids) = crowd(100);
-        index.announce("ab", at(7), |_, _| unreachable!());
+        index.announce("ab", at(7), FEW, |_, _| unreachable!());
         assert_eq!(spread(&mut index, 50).len(), 50);
         for gone in [50, 49, 51, 99] {
             index.remove(ids[gone]);
@@ -701,7 +701,7 @@ mod tests {
             spread(&mut index, 100).iter().map(|told| told.0).collect::<Vec<_>>(),
             (52..99).collect::<Vec<_>>()
         );
-        index.announce("ab", at(8), |_, _| unreachable!());
+        index.announce("ab", at(8), FEW, |_, _| unreachable!());
         let left = ids.iter().filter(|id| index.remove(**id).is_some()).count();
         assert_eq!(left, 96);
         assert!(!index.has_news());

@@ -162,9 +162,10 @@ impl<S: Store> Core<S> {
         }
         self.metrics.changes.inc_by(batch.changes().len() as u64);
         let (ready, publishing) = (&mut self.ready, &mut self.publishing);
+        let few = u32::try_from(self.config.told_at_once / 32).unwrap_or(u32::MAX);
         for (index, change) in batch.changes().iter().enumerate() {
             let at = batch.first().plus(index);
-            self.index.announce(&change.key, at, |watcher, news| {
+            self.index.announce(&change.key, at, few, |watcher, news| {
                 if watcher.hear(news) {
                     notify(ready, publishing, watcher.owner());
                 }
@@ -174,16 +175,15 @@ impl<S: Store> Core<S> {
 
     /// Tells some of those watchers that are many. Returns whether connections are ready by that.
     pub(super) fn spread(&mut self) -> bool {
-        /// Watchers that are told in one step: where assertions are on, so few that others have their turn before all are told.
-        const STEP: usize = if cfg!(debug_assertions) { 2 } else { 256 };
         /// Steps with nobody to whom it is news.
         const STEPS: usize = 16;
+        let step = self.config.told_at_once.max(1);
         for _ in 0..STEPS {
             if !self.index.has_news() {
                 return false;
             }
             let (ready, publishing) = (&mut self.ready, &mut self.publishing);
-            self.index.spread(STEP, |watcher, news| {
+            self.index.spread(step, |watcher, news| {
                 if watcher.hear(news) {
                     notify(ready, publishing, watcher.owner());
                 }

@@ -148,11 +148,11 @@ mod tests {
         let ids: Vec<_> =
             (0..100).map(|_| index.add(Filter::prefix("", 9).unwrap(), synced(5)).unwrap()).collect();
         assert_eq!(behind(&index, ids[99]), None);
-        index.announce("a", at(6), |_, _| unreachable!("there are many"));
+        index.announce("a", at(6), 8, |_, _| unreachable!("there are many"));
         assert_eq!(behind(&index, ids[99]), Some(at(6)));
         index.get_mut(ids[99]).unwrap().seen(at(7), at(7));
         assert_eq!(behind(&index, ids[99]), None);
-        index.announce("b", at(8), |_, _| unreachable!("there are many"));
+        index.announce("b", at(8), 8, |_, _| unreachable!("there are many"));
         assert_eq!((behind(&index, ids[99]), behind(&index, ids[0])), (Some(at(7)), Some(at(6))));
         let mut heard = 0;
         while index.has_news() {
@@ -167,11 +167,11 @@ mod tests {
         let mut index = Index::new();
         let ids: Vec<_> =
             (0..100).map(|_| index.add(Filter::prefix("a", 9).unwrap(), synced(5)).unwrap()).collect();
-        index.announce("a", at(6), |_, _| unreachable!("there are many"));
+        index.announce("a", at(6), 8, |_, _| unreachable!("there are many"));
         index.spread(50, |watcher, news| assert!(watcher.hear(news)));
         index.get_mut(ids[0]).unwrap().seen(at(7), at(7));
         // The log may have moved on to here: nothing between is missed by that.
-        index.announce("a", at(5_000), |_, _| unreachable!("there are many"));
+        index.announce("a", at(5_000), 8, |_, _| unreachable!("there are many"));
         assert_eq!((behind(&index, ids[0]), behind(&index, ids[99])), (Some(at(5_000)), Some(at(6))));
         while index.has_news() {
             index.spread(50, |watcher, news| _ = watcher.hear(news));
