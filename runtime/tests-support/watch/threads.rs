@@ -94,3 +94,17 @@ fn sigterm_reaches_every_thread() {
     }
     assert!(server.exit_status().success());
 }
+
+#[test]
+fn whoever_is_idle_on_another_thread_makes_room() {
+    let server = Process::with(&["--threads", "2", "--connections", "2"]);
+    let mut idle = server.connect();
+    assert_eq!(idle.get("/healthz").status, 200);
+    for _ in 0..5 {
+        // It comes to the thread that has nobody.
+        let mut next = server.connect();
+        assert_eq!(next.get("/healthz").status, 200);
+        idle.expect_end();
+        idle = next;
+    }
+}
