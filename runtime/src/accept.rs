@@ -5,8 +5,8 @@
 //!   quiet ──────────► accepting ──────────────────────────────► quiet
 //!                      ▲     │ no descriptors, no memory
 //!                      │     ▼
-//!   a connection of ours     resting: 100 ms, 200 ms, .. 1 s
-//!   closed, or rested
+//!   a connection closed,     resting: 100 ms, 200 ms, .. 1 s
+//!   on any thread, or rested
 //! ```
 
 use std::io::{Error, ErrorKind};
