@@ -38,7 +38,7 @@ fn of_too_many_that_were_refused_the_oldest_goes() {
 }
 
 #[test]
-fn of_too_many_that_linger_the_oldest_goes() {
+fn row_5_15_of_too_many_that_linger_the_oldest_goes() {
     each_way(|way| {
         let mut bench = bench(way, 2, None);
         let ids = [(); 3].map(|()| bench.connect());
