@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use keepwatch_protocol::driver::{Io, Sockets};
 use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Seat, TURN, Table, is_connected};
+use keepwatch_runtime::{Clock, Connecting, Control, Intake, TURN, Table, is_connected};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -90,22 +90,20 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
     let alarm = Alarm::of(&poll)?;
     let (handle, control) = Handle::new(addresses, Waker::from(Arc::clone(&alarm)));
     let clock = Clock::new();
-    let (listeners, connecting) = (Listeners::new(listeners), Connecting::default());
-    Ok((Runtime { poll, listeners, connecting, alarm, control, clock, options, seat: None }, handle))
+    let (intake, connecting) = (Intake::new(listeners), Connecting::default());
+    Ok((Runtime { poll, intake, connecting, alarm, control, clock, options }, handle))
 }
 
 /// Listening sockets, and what is needed to serve their connections.
 #[derive(Debug)]
 pub struct Runtime {
     poll: Poll,
-    listeners: Listeners<TcpListener>,
+    intake: Intake<TcpListener, Accepted>,
     connecting: Connecting<TcpStream>,
     alarm: Arc<Alarm>,
     control: Control,
     clock: Clock,
     options: Options,
-    /// Among the runtimes that it was split into.
-    seat: Option<Seat<Accepted>>,
 }
 
 type Accepted = (TcpStream, SocketAddr);
@@ -115,7 +113,8 @@ impl Runtime {
     ///
     /// The first listens. It hands each connection to the one that has the fewest, and serves its own share. All are stopped by
     /// the same [`Handle`], and each by itself if waiting fails: a program then has the handle stop the others. The options are
-    /// those of each: [`connections`](keepwatch_protocol::DriverConfig::connections) too.
+    /// those of each: [`connections`](keepwatch_protocol::DriverConfig::connections) too. Of one that listens nowhere the first
+    /// has all connections, and the others end at once.
     ///
     /// ```no_run
     /// use std::num::NonZeroUsize;
@@ -149,14 +148,11 @@ impl Runtime {
             let first = &all[0];
             let control = first.control.another(Waker::from(Arc::clone(&alarm)));
             let options = Options { listen: Vec::new(), connect: Vec::new(), ..first.options.clone() };
-            let (listeners, connecting) = (Listeners::new([]), Connecting::default());
+            let (intake, connecting) = (Intake::new([]), Connecting::default());
             let clock = first.clock;
-            all.push(Self { poll, listeners, connecting, alarm, control, clock, options, seat: None });
+            all.push(Self { poll, intake, connecting, alarm, control, clock, options });
         }
-        let seats = Seat::new(all.iter().map(|runtime| Waker::from(Arc::clone(&runtime.alarm))));
-        for (runtime, seat) in all.iter_mut().zip(seats) {
-            runtime.seat = Some(seat);
-        }
+        Intake::share(all.iter_mut().map(|one| (&mut one.intake, Waker::from(Arc::clone(&one.alarm)))));
         Ok(all)
     }
 
@@ -196,21 +192,17 @@ impl Runtime {
             self.adopt(&mut connections, &mut driver, now)?;
             connections.turn_began = self.clock.instant();
             let more = driver.turn(&mut connections, now);
-            let released = std::mem::take(&mut connections.released);
-            if released > 0 {
-                self.listeners.released();
-                self.give_up(released);
-            }
-            let alone = self.seat.is_none() && self.listeners.is_empty() && self.connecting.is_empty();
-            if driver.is_drained() || (alone && driver.connections() == 0) {
+            self.intake.released(std::mem::take(&mut connections.released));
+            let none_comes = self.intake.is_empty() && self.connecting.is_empty();
+            if driver.is_drained() || (none_comes && driver.connections() == 0) {
                 return Ok(driver.into_server());
             }
-            busy = more || self.listeners.is_ready(now.instant);
+            busy = more || self.intake.is_ready(now.instant);
         }
     }
 
     fn until_deadline<S: Server>(&self, driver: &Driver<S>) -> Option<Duration> {
-        let deadline = earliest(driver.deadline(), self.listeners.deadline());
+        let deadline = earliest(driver.deadline(), self.intake.deadline());
         let deadline = earliest(deadline, self.connecting.deadline())?;
         Some(deadline.since(self.clock.instant()))
     }
@@ -228,7 +220,7 @@ impl Runtime {
             // see what was done before each ring that it takes away.
             self.alarm.rung.swap(false, Ordering::AcqRel);
             if let Some(grace) = self.control.take() {
-                self.listeners.close();
+                self.intake.close();
                 self.connecting.close();
                 driver.drain(now.instant + grace, now);
             }
@@ -238,7 +230,7 @@ impl Runtime {
         let Some(id) = connections.table.owner(token.0) else {
             let index = WAKE.0 - 1 - token.0;
             return match index.checked_sub(self.options.listen.len()) {
-                None => self.listeners.ready(index),
+                None => self.intake.ready(index),
                 Some(index) => self.connecting.ready(index),
             };
         };
@@ -255,43 +247,17 @@ impl Runtime {
     }
 
     fn accept<S: Server>(&mut self, connections: &mut Connections, driver: &mut Driver<S>, now: Now) {
-        for accepted in self.seat.as_ref().map(Seat::take).unwrap_or_default() {
-            self.keep(accepted, connections, driver, now);
-        }
-        for _ in 0..ACCEPTS {
-            let accepted = self.listeners.accept(now.instant, |listener, _| listener.accept());
-            let Some(accepted) = accepted else { return };
-            let own = match &self.seat {
-                None => Some(accepted),
-                Some(seat) => seat.place(accepted),
-            };
-            if let Some(accepted) = own {
-                self.keep(accepted, connections, driver, now);
+        let registry = self.poll.registry();
+        self.intake.turn(ACCEPTS, now.instant, TcpListener::accept, |(mut stream, address)| {
+            // One that is not taken is closed as it is dropped.
+            let Some(id) = driver.accept(&Peer::at(address), now) else { return false };
+            if let Err(error) = registry.register(&mut stream, Token(id.slot()), EDGES) {
+                log::warn!("cannot wait for a connection: {error}");
+                driver.failed(id, now);
             }
-        }
-    }
-
-    fn keep<S: Server>(
-        &self,
-        (mut stream, address): Accepted,
-        connections: &mut Connections,
-        driver: &mut Driver<S>,
-        now: Now,
-    ) {
-        // One that is not taken is closed as it is dropped.
-        let Some(id) = driver.accept(&Peer::at(address), now) else { return self.give_up(1) };
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(id.slot()), EDGES) {
-            log::warn!("cannot wait for a connection: {error}");
-            driver.failed(id, now);
-        }
-        connections.table.insert(id, stream);
-    }
-
-    /// So many connections of its share are gone.
-    fn give_up(&self, count: usize) {
-        if let Some(seat) = &self.seat {
-            seat.released(count);
-        }
+            connections.table.insert(id, stream);
+            true
+        });
     }
 
     fn begin_to_connect(&mut self) -> io::Result<()> {
@@ -318,9 +284,7 @@ impl Runtime {
             // From here on its events are the connection's; one that came before is told again.
             self.poll.registry().reregister(&mut stream, Token(id.slot()), EDGES)?;
             connections.table.insert(id, stream);
-            if let Some(seat) = &self.seat {
-                seat.joined();
-            }
+            self.intake.joined();
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use keepwatch_protocol::driver::{Io, Sockets};
 use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Listeners, Seat, TURN, Table, is_connected};
+use keepwatch_runtime::{Clock, Connecting, Control, Intake, TURN, Table, is_connected};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::{Async, Timer};
 
@@ -77,22 +77,19 @@ pub fn bind(options: Options) -> io::Result<(Runtime, Handle)> {
         listeners.push(Waited { socket: Async::new(listener)?, waker: news.waker(Of::Listener(index)) });
     }
     let (handle, control) = Handle::new(addresses, news.waker(Of::Handle));
-    let (clock, listeners) = (Clock::new(), Listeners::new(listeners));
-    let connecting = Connecting::default();
-    Ok((Runtime { listeners, connecting, news, control, clock, options, seat: None }, handle))
+    let (intake, connecting) = (Intake::new(listeners), Connecting::default());
+    Ok((Runtime { intake, connecting, news, control, clock: Clock::new(), options }, handle))
 }
 
 /// Listening sockets, and what is needed to serve their connections.
 #[derive(Debug)]
 pub struct Runtime {
-    listeners: Listeners<Waited<TcpListener>>,
+    intake: Intake<Waited<TcpListener>, Accepted>,
     connecting: Connecting<Waited<TcpStream>>,
     news: Arc<News>,
     control: Control,
     clock: Clock,
     options: Options,
-    /// Among the runtimes that it was split into.
-    seat: Option<Seat<Accepted>>,
 }
 
 type Accepted = (TcpStream, SocketAddr);
@@ -101,7 +98,8 @@ impl Runtime {
     /// Makes so many runtimes of this one, each to [serve](Self::serve) a server of its own, on a thread of its own.
     ///
     /// The first listens. It hands each connection to the one that has the fewest, and serves its own share. All are stopped by
-    /// the same [`Handle`]. The options are those of each: [`connections`](keepwatch_protocol::DriverConfig::connections) too.
+    /// the same [`Handle`]. The options are those of each: [`connections`](keepwatch_protocol::DriverConfig::connections) too. Of
+    /// one that listens nowhere the first has all connections, and the others end at once.
     ///
     /// The reactor stays one for the process: all wait for their sockets there, and the threads take turns in waiting for it.
     #[must_use]
@@ -112,14 +110,11 @@ impl Runtime {
             let news = Arc::new(News::default());
             let control = first.control.another(news.waker(Of::Handle));
             let options = Options { listen: Vec::new(), connect: Vec::new(), ..first.options.clone() };
-            let (listeners, connecting) = (Listeners::new([]), Connecting::default());
+            let (intake, connecting) = (Intake::new([]), Connecting::default());
             let clock = first.clock;
-            all.push(Self { listeners, connecting, news, control, clock, options, seat: None });
+            all.push(Self { intake, connecting, news, control, clock, options });
         }
-        let seats = Seat::new(all.iter().map(|runtime| runtime.news.waker(Of::Handle)));
-        for (runtime, seat) in all.iter_mut().zip(seats) {
-            runtime.seat = Some(seat);
-        }
+        Intake::share(all.iter_mut().map(|one| (&mut one.intake, one.news.waker(Of::Handle))));
         all
     }
 
@@ -181,18 +176,14 @@ impl<S: Server> Serving<S> {
         self.adopt(now)?;
         self.connections.turn_began = self.runtime.clock.instant();
         let more = self.driver.turn(&mut self.connections, now);
-        let released = std::mem::take(&mut self.connections.released);
-        if released > 0 {
-            self.runtime.listeners.released();
-            self.give_up(released);
-        }
-        let Runtime { seat, listeners, connecting, .. } = &self.runtime;
-        let alone = seat.is_none() && listeners.is_empty() && connecting.is_empty();
-        if self.driver.is_drained() || (alone && self.driver.connections() == 0) {
+        let Runtime { intake, connecting, .. } = &mut self.runtime;
+        intake.released(std::mem::take(&mut self.connections.released));
+        let none_comes = intake.is_empty() && connecting.is_empty();
+        if self.driver.is_drained() || (none_comes && self.driver.connections() == 0) {
             return Poll::Ready(Ok(()));
         }
         let due = self.wait_for_deadline(task);
-        if more || due || self.runtime.listeners.is_ready(now.instant) {
+        if more || due || self.runtime.intake.is_ready(now.instant) {
             // The executor looks for events in between, and lets others have their turn.
             task.waker().wake_by_ref();
         }
@@ -206,11 +197,11 @@ impl<S: Server> Serving<S> {
                 self.driver.readable(id);
                 self.driver.writable(id);
             }
-            Of::Listener(index) => self.runtime.listeners.ready(index),
+            Of::Listener(index) => self.runtime.intake.ready(index),
             Of::Connecting(index) => self.runtime.connecting.ready(index),
             Of::Handle => {
                 if let Some(grace) = self.runtime.control.take() {
-                    self.runtime.listeners.close();
+                    self.runtime.intake.close();
                     self.runtime.connecting.close();
                     self.driver.drain(now.instant + grace, now);
                 }
@@ -220,43 +211,23 @@ impl<S: Server> Serving<S> {
     }
 
     fn accept(&mut self, now: Now) {
-        for accepted in self.runtime.seat.as_ref().map(Seat::take).unwrap_or_default() {
-            self.keep(accepted, now);
-        }
-        for _ in 0..ACCEPTS {
-            let accepted = self.runtime.listeners.accept(now.instant, |listener, _| listener.accept());
-            let Some(accepted) = accepted else { return };
-            let own = match &self.runtime.seat {
-                None => Some(accepted),
-                Some(seat) => seat.place(accepted),
-            };
-            if let Some(accepted) = own {
-                self.keep(accepted, now);
+        let Self { runtime: Runtime { intake, news, .. }, driver, connections, .. } = self;
+        intake.turn(ACCEPTS, now.instant, Waited::accept, |(stream, address)| {
+            // One that is not taken is closed as it is dropped.
+            let Some(id) = driver.accept(&Peer::at(address), now) else { return false };
+            match Async::new(stream) {
+                Ok(socket) => {
+                    let waker = news.waker(Of::Connection(id));
+                    connections.table.insert(id, Waited { socket, waker });
+                }
+                Err(error) => {
+                    log::warn!("cannot wait for a connection: {error}");
+                    driver.failed(id, now);
+                    connections.released += 1;
+                }
             }
-        }
-    }
-
-    fn keep(&mut self, (stream, address): Accepted, now: Now) {
-        // One that is not taken is closed as it is dropped.
-        let Some(id) = self.driver.accept(&Peer::at(address), now) else { return self.give_up(1) };
-        match Async::new(stream) {
-            Ok(socket) => {
-                let waker = self.runtime.news.waker(Of::Connection(id));
-                self.connections.table.insert(id, Waited { socket, waker });
-            }
-            Err(error) => {
-                log::warn!("cannot wait for a connection: {error}");
-                self.driver.failed(id, now);
-                self.connections.released += 1;
-            }
-        }
-    }
-
-    /// So many connections of its share are gone.
-    fn give_up(&self, count: usize) {
-        if let Some(seat) = &self.runtime.seat {
-            seat.released(count);
-        }
+            true
+        });
     }
 
     fn begin_to_connect(&mut self) -> io::Result<()> {
@@ -274,9 +245,7 @@ impl<S: Server> Serving<S> {
             let Some(id) = self.driver.accept(&Peer::at(address), now) else { continue };
             let waker = self.runtime.news.waker(Of::Connection(id));
             self.connections.table.insert(id, Waited { waker, ..made });
-            if let Some(seat) = &self.runtime.seat {
-                seat.joined();
-            }
+            self.runtime.intake.joined();
         }
         Ok(())
     }
@@ -284,7 +253,7 @@ impl<S: Server> Serving<S> {
     /// Has the timer wake the task at the next deadline at the latest, and says whether it fired. Deadlines mostly move away,
     /// and each move of a timer takes a lock of the whole process: one that fires early is moved then.
     fn wait_for_deadline(&mut self, task: &mut Context<'_>) -> bool {
-        let deadline = earliest(self.driver.deadline(), self.runtime.listeners.deadline());
+        let deadline = earliest(self.driver.deadline(), self.runtime.intake.deadline());
         let deadline = earliest(deadline, self.runtime.connecting.deadline());
         if let Some(at) = deadline.filter(|&at| self.armed.is_none_or(|armed| at < armed)) {
             if let Some(std) = self.runtime.clock.to_std(at) {

@@ -5,8 +5,8 @@
 //!   quiet ──────────► accepting ──────────────────────────────► quiet
 //!                      ▲     │ no descriptors, no memory
 //!                      │     ▼
-//!   a connection of ours     resting: 100 ms, 200 ms, .. 1 s
-//!   closed, or rested
+//!   a connection closed,     resting: 100 ms, 200 ms, .. 1 s
+//!   on any thread, or rested
 //! ```
 
 use std::io::{Error, ErrorKind};
@@ -16,7 +16,7 @@ use keepwatch_protocol::Instant;
 
 /// The listening sockets of a runtime, and which of them may have a connection waiting.
 #[derive(Debug)]
-pub struct Listeners<L> {
+pub(crate) struct Listeners<L> {
     doors: Vec<Door<L>>,
     backoff: AcceptBackoff,
     /// Where to look first: listeners take turns.
@@ -31,31 +31,31 @@ struct Door<L> {
 
 impl<L> Listeners<L> {
     /// All may have connections waiting.
-    pub fn new(listeners: impl IntoIterator<Item = L>) -> Self {
+    pub(crate) fn new(listeners: impl IntoIterator<Item = L>) -> Self {
         let doors = listeners.into_iter().map(|listener| Door { listener, ready: true }).collect();
         Self { doors, backoff: AcceptBackoff::default(), first: 0 }
     }
 
     /// The system says that this one, by its place in the order, may have connections waiting.
-    pub fn ready(&mut self, index: usize) {
+    pub(crate) fn ready(&mut self, index: usize) {
         if let Some(door) = self.doors.get_mut(index) {
             door.ready = true;
         }
     }
 
-    /// The next connection, as `accept` gives it: it is called with a listener and its place, until it has a connection
+    /// The next connection, as `accept` gives it: it is called with a listener, until it has a connection
     /// or none waits, or accepting has to rest. The caller bounds how often it asks in one turn.
-    pub fn accept<T>(
+    pub(crate) fn accept<T>(
         &mut self,
         now: Instant,
-        mut accept: impl FnMut(&L, usize) -> std::io::Result<T>,
+        mut accept: impl FnMut(&L) -> std::io::Result<T>,
     ) -> Option<T> {
         for _ in 0..self.doors.len() {
             let index = self.first % self.doors.len();
             self.first = index + 1;
             let door = &mut self.doors[index];
             while door.ready && self.backoff.may_accept(now) {
-                match accept(&door.listener, index) {
+                match accept(&door.listener) {
                     Ok(accepted) => return Some(accepted),
                     Err(error) => match self.backoff.failed(&error, now) {
                         Retry::AtOnce => {}
@@ -69,27 +69,32 @@ impl<L> Listeners<L> {
     }
 
     /// Whether [`accept`](Self::accept) may have something without waiting.
-    pub fn is_ready(&self, now: Instant) -> bool {
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
         self.doors.iter().any(|door| door.ready) && self.backoff.may_accept(now)
     }
 
+    /// Whether accepting rests.
+    pub(crate) fn rests(&self, now: Instant) -> bool {
+        !self.doors.is_empty() && !self.backoff.may_accept(now)
+    }
+
     /// When to ask again after a rest.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.backoff.deadline().filter(|_| !self.doors.is_empty())
     }
 
     /// A connection of ours was closed: what was short may be there again.
-    pub fn released(&mut self) {
+    pub(crate) fn released(&mut self) {
         self.backoff.released();
     }
 
     /// Whether there are none, or they are closed.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.doors.is_empty()
     }
 
     /// Closes the listeners. Connections that wait in them are refused by the system.
-    pub fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.doors.clear();
     }
 }
@@ -229,7 +234,7 @@ mod tests {
     /// What waits at each of two listeners, as accept would give it.
     type Waiting = RefCell<Vec<Result<char, ErrorKind>>>;
 
-    fn pop(waiting: &Waiting, _index: usize) -> std::io::Result<char> {
+    fn pop(waiting: &Waiting) -> std::io::Result<char> {
         let next = waiting.borrow_mut().pop().unwrap_or(Err(ErrorKind::WouldBlock));
         next.map_err(|kind| if kind == ErrorKind::Other { short() } else { kind.into() })
     }

@@ -7,8 +7,8 @@
 //! | part | what for |
 //! | --- | --- |
 //! | [`Options`], [`listen`] | which addresses, and the options of the sockets |
-//! | [`Listeners`], [`AcceptBackoff`] | accepting in bounded turns, and what to do when accepting fails |
-//! | [`Seat`] | runtimes that share what one of them accepts |
+//! | [`Intake`] | accepting in bounded turns, alone or for several runtimes |
+//! | [`AcceptBackoff`] | what to do when accepting fails |
 //! | [`Connecting`] | making connections, each with its end |
 //! | [`Table`], [`read()`], [`write()`] | from ids to sockets, and the two calls that move bytes |
 //! | [`Clock`] | the one place that reads a clock |
@@ -21,14 +21,15 @@ mod connect;
 mod control;
 #[cfg(feature = "daemon")]
 pub mod daemon;
+mod intake;
 mod io;
 mod options;
 mod share;
 
-pub use accept::{AcceptBackoff, Listeners, Retry};
+pub use accept::{AcceptBackoff, Retry};
 pub use clock::Clock;
 pub use connect::{Connecting, is_connected};
 pub use control::{Control, Handle};
+pub use intake::Intake;
 pub use io::{TURN, Table, read, write};
 pub use options::{Options, listen};
-pub use share::Seat;

@@ -15,10 +15,20 @@ use std::task::Waker;
 
 /// A runtime's seat among those that share connections. Dropping it gives the seat up: it is handed none from then on.
 #[derive(Debug)]
-pub struct Seat<T> {
-    all: Arc<[Place<T>]>,
+pub(crate) struct Seat<T> {
+    all: Arc<Places<T>>,
     own: usize,
 }
+
+#[derive(Debug)]
+struct Places<T> {
+    places: Box<[Place<T>]>,
+    /// The seat that rests until a connection of any is gone, or [`NOBODY`]. Mostly one accepts; of several that rest, the others
+    /// have only their own closes, and the end of the rest.
+    resting: AtomicUsize,
+}
+
+const NOBODY: usize = usize::MAX;
 
 #[derive(Debug)]
 struct Place<T> {
@@ -32,23 +42,25 @@ struct Place<T> {
 
 impl<T> Seat<T> {
     /// A seat for each of these wakers, which tell their runtimes to [`take`](Self::take).
-    pub fn new(wakers: impl IntoIterator<Item = Waker>) -> Vec<Self> {
+    pub(crate) fn new(wakers: impl IntoIterator<Item = Waker>) -> Vec<Self> {
         let place = |waker| Place {
             inbox: Mutex::new(Some(Vec::new())),
             news: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             waker,
         };
-        let all: Arc<[Place<T>]> = wakers.into_iter().map(place).collect();
-        (0..all.len()).map(|own| Self { all: Arc::clone(&all), own }).collect()
+        let places: Box<[Place<T>]> = wakers.into_iter().map(place).collect();
+        let count = places.len();
+        let all = Arc::new(Places { places, resting: AtomicUsize::new(NOBODY) });
+        (0..count).map(|own| Self { all: Arc::clone(&all), own }).collect()
     }
 
     /// Hands a connection to the seat that has the fewest. It is given back if that is this one.
-    pub fn place(&self, connection: T) -> Option<T> {
+    pub(crate) fn place(&self, connection: T) -> Option<T> {
         let mut connection = connection;
         loop {
-            let own = (self.own, &self.all[self.own]);
-            let fewest = self.all.iter().enumerate().filter(|(_, place)| !place.is_given_up());
+            let own = (self.own, self.place_of_own());
+            let fewest = self.all.places.iter().enumerate().filter(|(_, place)| !place.is_given_up());
             let (index, place) = fewest.min_by_key(|(_, place)| place.load()).unwrap_or(own);
             place.connections.fetch_add(1, Ordering::Relaxed);
             if index == self.own {
@@ -60,8 +72,8 @@ impl<T> Seat<T> {
     }
 
     /// Takes what others handed over.
-    pub fn take(&self) -> Vec<T> {
-        let place = &self.all[self.own];
+    pub(crate) fn take(&self) -> Vec<T> {
+        let place = self.place_of_own();
         if !place.news.load(Ordering::Acquire) {
             return Vec::new();
         }
@@ -71,19 +83,40 @@ impl<T> Seat<T> {
     }
 
     /// This seat has a connection that was not placed.
-    pub fn joined(&self) {
-        self.all[self.own].connections.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn joined(&self) {
+        self.place_of_own().connections.fetch_add(1, Ordering::Relaxed);
     }
 
     /// So many connections of this seat are gone.
-    pub fn released(&self, count: usize) {
-        self.all[self.own].connections.fetch_sub(count, Ordering::Relaxed);
+    pub(crate) fn released(&self, count: usize) {
+        self.place_of_own().connections.fetch_sub(count, Ordering::Relaxed);
+        if self.all.resting.load(Ordering::Relaxed) != NOBODY {
+            let resting = self.all.resting.swap(NOBODY, Ordering::AcqRel);
+            if let Some(place) = self.all.places.get(resting).filter(|_| resting != self.own) {
+                place.waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// This seat has to rest until a connection of any seat is [gone](Self::released), which wakes it. One that went as it began
+    /// is missed.
+    pub(crate) fn rest(&self) {
+        self.all.resting.store(self.own, Ordering::Release);
+    }
+
+    /// Whether none is gone since it began to rest.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.all.resting.load(Ordering::Acquire) == self.own
+    }
+
+    fn place_of_own(&self) -> &Place<T> {
+        &self.all.places[self.own]
     }
 }
 
 impl<T> Drop for Seat<T> {
     fn drop(&mut self) {
-        let place = &self.all[self.own];
+        let place = self.place_of_own();
         // Dropped without the lock.
         let _left = place.lock().take();
         place.connections.store(GIVEN_UP, Ordering::Relaxed);

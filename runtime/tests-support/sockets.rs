@@ -2,11 +2,12 @@
 //! machine, says how it is run, and calls `suite!`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::task::Waker;
 use std::thread::{self, JoinHandle};
@@ -132,6 +133,25 @@ impl Server for Refuses {
         }
         out.put(b"too large");
         After::Finish
+    }
+
+    fn resume(&mut self, _id: ConnectionId, _out: &mut SendQueue, _now: Now) -> After {
+        After::Abort
+    }
+
+    fn closed(&mut self, _id: ConnectionId, _why: Closed, _now: Now) {}
+}
+
+/// Lets nobody in.
+struct Full;
+
+impl Server for Full {
+    fn open(&mut self, _id: ConnectionId, _peer: &Peer, _now: Now) -> Admission {
+        Admission::Refuse(Cow::Borrowed(b"no"))
+    }
+
+    fn receive(&mut self, _: ConnectionId, _: &mut Input<'_>, _: &mut SendQueue, _now: Now) -> After {
+        After::Abort
     }
 
     fn resume(&mut self, _id: ConnectionId, _out: &mut SendQueue, _now: Now) -> After {
@@ -511,30 +531,68 @@ pub(crate) fn large_content_streams_back<R: Runs>(echo: impl Server + Send + 'st
 /// A process that has 40 descriptors serves 100 connections that are all open from the start: as some end, others
 /// are accepted.
 pub(crate) fn running_out_of_descriptors_is_survived<R: Runs>() {
-    let mut child = Command::new("sh")
-        .args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "with_few_descriptors", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let address = lines.find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()));
-    let address = address.unwrap().parse().unwrap();
-    let clients: Vec<TcpStream> = (0..100).map(|_| connect(address)).collect();
-    let answered = clients
-        .into_iter()
-        .all(|mut client| client.write_all(b"!").is_ok() && client.read_exact(&mut [0]).is_ok());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(answered);
+    let server = Child::with_few_descriptors("with_few_descriptors");
+    let clients: Vec<TcpStream> = (0..100).map(|_| connect(server.address)).collect();
+    for mut client in clients {
+        client.write_all(b"!").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+    }
 }
 
-/// The process of the test above.
+/// A process that has 40 descriptors refuses 100 connections that all stay: each hears of it.
+pub(crate) fn those_who_are_refused_do_not_take_all_descriptors<R: Runs>() {
+    let server = Child::with_few_descriptors("refusing_with_few_descriptors");
+    let mut clients = Vec::new();
+    for _ in 0..100 {
+        let mut client = connect(server.address);
+        assert_eq!(rest(&mut client), "no");
+        clients.push(client);
+    }
+}
+
+/// A test of this program that runs as a process of its own, with 40 descriptors, and is always ended.
+struct Child {
+    process: process::Child,
+    address: SocketAddr,
+}
+
+impl Child {
+    fn with_few_descriptors(test: &str) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let address = lines.find_map(|line| Some(line.split_once("listening on ")?.1.to_owned()));
+        Self { process, address: address.unwrap().parse().unwrap() }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// The process of the first of the tests above.
 pub(crate) fn serve_with_few_descriptors<R: Runs>() {
     let (runtime, handle) = R::bind(Options::new([([127, 0, 0, 1], 0).into()])).unwrap();
     println!("listening on {}", handle.local_addresses()[0]);
     R::serve(runtime, Echo::new().0).unwrap();
+}
+
+/// And that of the second: nothing but their number ends the waits for peers.
+pub(crate) fn refuse_with_few_descriptors<R: Runs>() {
+    let mut options = Options::new([([127, 0, 0, 1], 0).into()]);
+    options.driver.lingering = 8;
+    (options.driver.linger, options.driver.linger_idle) = (10 * PATIENCE, 10 * PATIENCE);
+    let (runtime, handle) = R::bind(options).unwrap();
+    println!("listening on {}", handle.local_addresses()[0]);
+    R::serve(runtime, Full).unwrap();
 }
 
 /// What a client is told: what was said, and how it ended.
@@ -696,6 +754,22 @@ pub(crate) fn a_client_can_be_stopped<R: Runs>(echo: impl Server + Send + 'stati
     assert_eq!(talking.join().unwrap().clean, [true; 3]);
 }
 
+/// Each of its runtimes ends by itself, as one that is not split does; the first has all connections.
+pub(crate) fn a_client_that_is_split_ends<R: Runs>(echo: impl Server + Send + 'static) {
+    let running = Running::start::<R>(echo);
+    for count in [1, 3] {
+        let options = Options { connect: vec![running.address()], ..Options::default() };
+        let (runtime, _handle) = R::bind(options).unwrap();
+        let (ended, all) = mpsc::channel();
+        for runtime in R::split(runtime, NonZeroUsize::new(count).unwrap()).unwrap() {
+            let (ended, client) = (ended.clone(), client(Heard::saying(vec![b"a".to_vec()])));
+            spawn(move || ended.send(R::run(runtime, client).unwrap().into_handler().messages.len()));
+        }
+        let messages: usize = (0..count).map(|_| all.recv_timeout(PATIENCE).unwrap()).sum();
+        assert_eq!(messages, 1);
+    }
+}
+
 /// By time, on each connection from its own start.
 pub(crate) fn numbers_are_pushed<R: Runs>(numbers: impl Server + Send + 'static) {
     let running = Running::start::<R>(numbers);
@@ -739,6 +813,11 @@ macro_rules! suite {
         }
 
         #[test]
+        fn a_client_that_is_split_ends() {
+            support::a_client_that_is_split_ends::<$runs>(machine::Echo::new());
+        }
+
+        #[test]
         fn numbers_are_pushed() {
             use keepwatch_protocol::handler::HandlerServer;
             support::numbers_are_pushed::<$runs>(HandlerServer::new(numbers::Numbers::default()));
@@ -748,6 +827,12 @@ macro_rules! suite {
         #[ignore = "runs only as a process of another test"]
         fn with_few_descriptors() {
             support::serve_with_few_descriptors::<$runs>();
+        }
+
+        #[test]
+        #[ignore = "runs only as a process of another test"]
+        fn refusing_with_few_descriptors() {
+            support::refuse_with_few_descriptors::<$runs>();
         }
     };
     ($runs:ty) => {
@@ -769,6 +854,7 @@ macro_rules! suite {
             a_deadline_fires
             every_address_is_served
             running_out_of_descriptors_is_survived
+            those_who_are_refused_do_not_take_all_descriptors
             a_client_hears_why_it_was_refused
             a_refused_connection_is_an_error
             a_connection_that_is_not_made_in_time_is_an_error

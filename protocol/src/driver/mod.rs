@@ -10,7 +10,7 @@
 //! ```text
 //!   accept ─► Open ── After::Finish, or refused ─► Finishing ── all written ─► Lingering ── peer closed, or time up ─► Closing
 //!              │                                      │          shutdown                                                │
-//!              └────────── After::Abort, failed, stalled, drained ───────────────────────────────────────────────────────┤
+//!              └────────── After::Abort, failed, stalled, drained, or too many linger ───────────────────────────────────┤
 //!                                                                                                        socket closed ─► gone
 //! ```
 //!
@@ -22,6 +22,7 @@
 //!   connection [`wants`](Driver::wants); lend with [`Driver::fill`] or [`Driver::lease`]; say what happened with
 //!   [`Driver::received`], [`Driver::ended`], [`Driver::wrote`] and [`Driver::failed`].
 
+mod lingering;
 mod shell;
 mod steps;
 mod transform;
@@ -35,6 +36,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 
+use self::lingering::Lingering;
 use self::shell::{Flag, Phase, Pool, Shell};
 use crate::blocks::Blocks;
 use crate::output::{Lease, Leases, Sink, Slices};
@@ -70,6 +72,12 @@ pub struct DriverConfig {
     pub linger_idle: Duration,
     /// Lingering close: how long in all. Default: 30 s.
     pub linger: Duration,
+    /// Connections at once that are no longer the server's and have sockets still: those that it
+    /// [refused](Admission::Refuse), and those that linger after their end. Above it the oldest is closed: it has had the
+    /// most time to take what it was sent. What is on its way to a peer that still sends may be lost by that, as the system
+    /// resets the connection (RFC 9112 section 9.6): a refusal too, of which no more than one write is tried, or none by
+    /// completion. Where twice as many have sockets, whoever is refused gets no answer. Default: 512.
+    pub lingering: usize,
 }
 
 impl Default for DriverConfig {
@@ -85,6 +93,7 @@ impl Default for DriverConfig {
             write_stall: Duration::from_secs(60),
             linger_idle: Duration::from_secs(5),
             linger: Duration::from_secs(30),
+            lingering: 512,
         }
     }
 }
@@ -127,6 +136,7 @@ pub struct Driver<S> {
     turn_of_named: bool,
     pool: Pool,
     timers: Wheel,
+    lingering: Lingering,
     drain_by: Option<Instant>,
     read_buffer: Vec<u8>,
     plain: Vec<u8>,
@@ -146,6 +156,7 @@ impl<S: Server> Driver<S> {
             named: VecDeque::new(),
             turn_of_named: false,
             timers: Wheel::new(Duration::from_millis(16)),
+            lingering: Lingering::default(),
             drain_by: None,
             plain: Vec::new(),
         }
@@ -198,7 +209,7 @@ impl<S: Server> Driver<S> {
         })
     }
 
-    /// A connection was accepted, or made. `None`: close it at once (the limit is reached, or the driver drains).
+    /// A connection was accepted, or made. `None`: close it at once (a limit is reached, or the driver drains).
     pub fn accept(&mut self, peer: &Peer, now: Now) -> Option<ConnectionId> {
         self.accept_transformed(peer, None, now)
     }
@@ -225,9 +236,15 @@ impl<S: Server> Driver<S> {
         let id = ConnectionId::new(slot, shell.generation);
         match self.server.open(id, peer, now) {
             Admission::Admit => shell.flags.set(Flag::Admitted),
+            Admission::Refuse(_) if self.lingering.sockets() >= self.config.lingering.saturating_mul(2) => {
+                shell.release();
+                self.free.push(slot);
+                return None;
+            }
             Admission::Refuse(bytes) => {
                 shell.phase = Phase::Finishing;
                 shell.buffers.get_or_insert_with(|| self.pool.take()).out.put(&bytes);
+                self.linger(id, now);
             }
         }
         self.enqueue(id);
@@ -427,9 +444,10 @@ impl<S: Server> Driver<S> {
 
     /// The socket was closed, as [wanted](Wants::close). The id names nothing from now on.
     pub fn release(&mut self, id: ConnectionId) {
-        let Some(shell) = self.shell(id) else { return };
-        if shell.phase != Phase::Closing {
-            return;
+        let shell = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id) && shell.is_closing());
+        let Some(shell) = shell else { return };
+        if shell.lingers {
+            self.lingering.released();
         }
         shell.release();
         if let Some(buffers) = shell.buffers.take() {

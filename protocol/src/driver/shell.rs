@@ -98,6 +98,8 @@ impl Flags {
 pub(super) struct Shell {
     pub(super) generation: u32,
     pub(super) phase: Phase,
+    /// It is no longer the server's, and [counts](super::lingering) until its socket is closed.
+    pub(super) lingers: bool,
     pub(super) flags: Flags,
     pub(super) buffers: Option<Box<Buffers>>,
     /// Boxed once more, as few have one: it is one word where there is none.
@@ -115,6 +117,7 @@ impl Shell {
     pub(super) fn open(&mut self, transform: Option<Box<dyn Transform>>) {
         let queued = self.flags.has(Flag::Queued);
         self.phase = Phase::Open;
+        self.lingers = false;
         self.flags = Flags::default();
         self.flags.set(Flag::Readable);
         self.flags.set(Flag::Writable);
@@ -132,6 +135,10 @@ impl Shell {
 
     pub(super) fn is(&self, id: ConnectionId) -> bool {
         self.generation == id.generation() && self.phase != Phase::Free
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
     }
 
     /// Whether there is a transformation, and it has not said farewell.

@@ -307,11 +307,15 @@ impl<S: Server> Driver<S> {
             let buffers = shell.buffers.get_or_insert_with(|| self.pool.take());
             buffers.linger_until = until;
             self.timers.set(id.slot(), until.min(now.instant + self.config.linger_idle));
+            let ended = shell.flags.has(Flag::Ended);
             if shell.flags.take(Flag::Admitted) {
                 let why = if stuck { Closed::Failed } else { Closed::Finished };
                 self.server.closed(id, why, now);
+                if !ended {
+                    self.linger(id, now);
+                }
             }
-            if self.shells[id.slot()].flags.has(Flag::Ended) {
+            if ended {
                 self.close(id, Closed::Finished, now);
             }
             return self.enqueue(id);
@@ -323,14 +327,28 @@ impl<S: Server> Driver<S> {
         }
     }
 
+    /// The connection is no longer the server's, and stays for its peer's sake: if too many do, the oldest has to go.
+    pub(super) fn linger(&mut self, id: ConnectionId, now: Now) {
+        self.shells[id.slot()].lingers = true;
+        let shells = &self.shells;
+        let waits =
+            |id: ConnectionId| shells.get(id.slot()).is_some_and(|shell| shell.is(id) && !shell.is_closing());
+        if let Some(oldest) = self.lingering.push(id, self.config.lingering, waits) {
+            self.close(oldest, Closed::Finished, now);
+        }
+    }
+
     /// Whatever happens, the server hears of it once, and the socket is closed at the connection's next turn.
     pub(super) fn close(&mut self, id: ConnectionId, why: Closed, now: Now) {
         let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
-        if shell.phase == Phase::Closing {
+        if shell.is_closing() {
             return;
         }
         shell.phase = Phase::Closing;
         shell.flags.clear(Flag::Leased);
+        if shell.lingers {
+            self.lingering.closing();
+        }
         if shell.flags.take(Flag::Admitted) {
             self.server.closed(id, why, now);
         }

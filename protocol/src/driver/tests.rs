@@ -5,6 +5,7 @@ mod closing;
 mod contract;
 mod input;
 mod leases;
+mod lingering;
 mod output;
 mod random;
 mod toy;

@@ -93,6 +93,7 @@ impl<S: Server> Driver<S> {
         }
         if shell.flags.take(Flag::Admitted) {
             self.server.closed(id, Closed::Failed, now);
+            self.linger(id, now);
         }
     }
 

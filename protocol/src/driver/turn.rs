@@ -103,6 +103,9 @@ impl<S: Server> Driver<S> {
         let Some(shell) = self.shells.get_mut(id.slot()).filter(|shell| shell.is(id)) else { return };
         match shell.phase {
             Phase::Closing => {
+                if shell.lingers && shell.transform.is_none() && !shell.own().is_empty() {
+                    self.say_last(id, sockets);
+                }
                 sockets.close(id);
                 return self.release(id);
             }
@@ -118,6 +121,14 @@ impl<S: Server> Driver<S> {
         if more || reads || writes {
             self.enqueue(id);
         }
+    }
+
+    /// One that was refused, and has to go before its turn came, gets its answer if that can be written at once. What it has
+    /// said by then is read, as unread bytes would make the system reset the connection under the answer.
+    fn say_last(&mut self, id: ConnectionId, sockets: &mut impl Sockets) {
+        // Whatever becomes of either, it is closed next.
+        let _read = sockets.read(id, &mut self.read_buffer);
+        let _written = sockets.write(id, &[self.shells[id.slot()].own()]);
     }
 
     /// Reads once.

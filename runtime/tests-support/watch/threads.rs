@@ -69,7 +69,12 @@ fn a_line_is_heard_on_every_thread() {
 fn metrics_are_of_all_threads() {
     let server = server();
     let mut clients = everywhere(&server);
-    let _watchers = [(); 4].map(|()| server.watch(Transport::Lines, &Watch::of("")));
+    let mut watchers = [(); 4].map(|()| server.watch(Transport::Lines, &Watch::of("")));
+    // Levels are of the end of each thread's last turn, and the head of a stream is written before that.
+    clients[0].put("a", "0");
+    for watcher in &mut watchers {
+        watcher.change();
+    }
     for client in &mut clients {
         client.put("a", "1");
         let text = client.get("/metrics").text();
@@ -93,4 +98,18 @@ fn sigterm_reaches_every_thread() {
         client.expect_end();
     }
     assert!(server.exit_status().success());
+}
+
+#[test]
+fn whoever_is_idle_on_another_thread_makes_room() {
+    let server = Process::with(&["--threads", "2", "--connections", "2"]);
+    let mut idle = server.connect();
+    assert_eq!(idle.get("/healthz").status, 200);
+    for _ in 0..5 {
+        // It comes to the thread that has nobody.
+        let mut next = server.connect();
+        assert_eq!(next.get("/healthz").status, 200);
+        idle.expect_end();
+        idle = next;
+    }
 }

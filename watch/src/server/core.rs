@@ -15,7 +15,7 @@ use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
 use super::stream::Answered;
 use super::watcher::{self, Owner, Watcher};
-use crate::admission::Guests;
+use crate::admission::{Guests, IdleShown};
 use crate::budget::Budget;
 use crate::change::Batch;
 use crate::compressed::Tally;
@@ -73,7 +73,7 @@ impl<S: Store> Core<S> {
             buffers,
             ..
         } = shared;
-        let (config, encodings) = (config.clone(), encodings.clone());
+        let (config, encodings, guests) = (config.clone(), encodings.clone(), admissions.guests());
         let mut http = config.http.clone();
         http.limits.body_bytes = config.value_bytes as u64;
         // An answer that is held is no handler that failed.
@@ -96,9 +96,9 @@ impl<S: Store> Core<S> {
             publishing: Publishing::new(queue),
             metrics: board.join(),
             compressed: compressed.clone(),
-            guests: admissions.guests(),
+            idle: IdleConnections::new(guests.idle()),
+            guests,
             buffers: buffers.clone(),
-            idle: IdleConnections::default(),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
             random: Rng::with_seed(seed),
@@ -112,6 +112,7 @@ impl<S: Store> Core<S> {
         self.store.start(waker);
         self.room.start(waker);
         self.publishing.start(waker);
+        self.guests.start(waker);
     }
 
     /// Takes everything that happened: calls of the process, what the store has, lines of the room. Before an answer to a
@@ -372,30 +373,42 @@ impl Ready {
 
 /// Connections that were idle between two requests, in the order in which they became so. Those that were used since, or closed,
 /// may stand here too: each connection stands here once.
-#[derive(Debug, Default)]
-pub(super) struct IdleConnections(VecDeque<ConnectionId>);
+#[derive(Debug)]
+pub(super) struct IdleConnections {
+    order: VecDeque<ConnectionId>,
+    /// Other machines see how many there are.
+    shown: IdleShown,
+}
 
 impl IdleConnections {
+    pub(super) fn new(shown: IdleShown) -> Self {
+        Self { order: VecDeque::new(), shown }
+    }
+
     pub(super) fn push(&mut self, id: ConnectionId) {
-        self.0.push_back(id);
+        self.order.push_back(id);
+        self.shown.set(self.order.len());
     }
 
     pub(super) fn pop(&mut self) -> Option<ConnectionId> {
-        self.0.pop_front()
+        let first = self.order.pop_front();
+        self.shown.set(self.order.len());
+        first
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.order.len()
     }
 
     /// Whether most are of connections that are closed, where there are so many connections.
     pub(super) fn is_stale(&self, connections: usize) -> bool {
-        self.0.len() > 2 * connections + 64
+        self.order.len() > 2 * connections + 64
     }
 
     pub(super) fn retain(&mut self, mut is_open: impl FnMut(ConnectionId) -> bool) {
-        self.0.retain(|&id| is_open(id));
-        self.0.shrink_to(2 * self.0.len() + 64);
+        self.order.retain(|&id| is_open(id));
+        self.order.shrink_to(2 * self.order.len() + 64);
+        self.shown.set(self.order.len());
     }
 }
 

@@ -149,15 +149,36 @@ impl<S: Store> WatchServer<S> {
         self.core.timers.deadline_of(id.slot())
     }
 
-    /// Makes room: the first that is idle between two requests, and was so when it was looked at last, is closed.
-    fn close_an_idle_one(&mut self) {
-        for _ in 0..self.core.idle.len() {
-            let Some(id) = self.core.idle.pop() else { return };
-            let Some((connection, core)) = self.connection(id) else { continue };
-            if connection.close_if_idle(core) {
+    /// Makes room for whoever came: an idle connection of this machine is closed, or else one of another.
+    fn make_room(&mut self) {
+        if !self.close_an_idle_one() {
+            self.core.guests.ask_others(1, usize::MAX);
+        }
+    }
+
+    /// The same for those who came to other machines, if places are still few.
+    fn make_room_for_others(&mut self) {
+        let Some((places, tries)) = self.core.guests.wanted() else { return };
+        for made in 0..places {
+            if !self.core.guests.is_crowded() {
                 return;
             }
+            if !self.close_an_idle_one() {
+                return self.core.guests.ask_others(places - made, tries);
+            }
         }
+    }
+
+    /// Closes the first that is idle between two requests, and was so when it was looked at last. Returns whether there was one.
+    fn close_an_idle_one(&mut self) -> bool {
+        for _ in 0..self.core.idle.len() {
+            let Some(id) = self.core.idle.pop() else { break };
+            let Some((connection, core)) = self.connection(id) else { continue };
+            if connection.close_if_idle(core) {
+                return true;
+            }
+        }
+        false
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<(&mut Connection, &mut Core<S>)> {
@@ -190,7 +211,7 @@ impl<S: Store> Server for WatchServer<S> {
             self.core.metrics.connections_refused.inc();
             // There may have been nobody idle as the last places were taken: the next one finds room.
             if refused == Refused::All {
-                self.close_an_idle_one();
+                self.make_room();
             }
             return Admission::Refuse(Cow::Borrowed(match refused {
                 Refused::All => FULL,
@@ -205,7 +226,7 @@ impl<S: Store> Server for WatchServer<S> {
         connection.keep_timer(&mut self.core);
         self.connections[id.slot()] = Some(connection);
         if self.core.guests.is_crowded() {
-            self.close_an_idle_one();
+            self.make_room();
         }
         Admission::Admit
     }
@@ -289,6 +310,7 @@ impl<S: Store> Server for WatchServer<S> {
     fn on_wake(&mut self, now: Now) {
         self.core.view.pass(now.instant);
         self.core.settle();
+        self.make_room_for_others();
     }
 
     fn drain(&mut self, by: Instant, now: Now) {

@@ -151,3 +151,68 @@ fn the_limit_is_of_all_machines() {
     let third = two.connect();
     assert!(is_served(&mut two, &third));
 }
+
+#[test]
+fn whoever_is_idle_on_another_machine_makes_room() {
+    let shared = shared(config(|config| config.connections = 4));
+    let [mut one, mut two] = [1, 2].map(|seed| Sim::new(shared.machine(seed).0));
+    let clients = [(); 3].map(|()| two.connect());
+    assert!(clients.iter().all(|client| is_served(&mut two, client)));
+    let next = one.connect();
+    assert!(is_served(&mut one, &next));
+    assert_eq!([0, 1, 2].map(|index| ends(&mut two, &clients[index])), [true, false, false]);
+}
+
+#[test]
+fn one_that_is_refused_makes_one_of_another_machine_go_for_the_next() {
+    let shared = shared(config(|config| config.connections = 2));
+    let [mut one, mut two] = [1, 2].map(|seed| Sim::new(shared.machine(seed).0));
+    // All come at once: none is idle while there is room.
+    let clients = [(); 2].map(|()| two.connect());
+    assert!(clients.iter().all(|client| is_served(&mut two, client)));
+    let third = one.connect();
+    assert!(is_refused(&mut one, &third));
+    assert_eq!([0, 1].map(|index| ends(&mut two, &clients[index])), [true, false]);
+    let fourth = one.connect();
+    assert!(is_served(&mut one, &fourth));
+}
+
+#[test]
+fn as_many_go_on_another_machine_as_have_come() {
+    let shared = shared(config(|config| config.connections = 64));
+    let [mut one, mut two] = [1, 2].map(|seed| Sim::new(shared.machine(seed).0));
+    let clients: Vec<Client> = (0..60).map(|_| two.connect()).collect();
+    assert!(clients.iter().all(|client| is_served(&mut two, client)));
+    let _newcomers = [(); 3].map(|()| one.connect()); // one place in sixteen was left
+    two.run().unwrap();
+    assert_eq!(clients.iter().filter(|client| client.is_ended()).count(), 3);
+}
+
+#[test]
+fn a_machine_whose_idle_ones_are_in_use_again_asks_the_next() {
+    let shared = shared(config(|config| config.connections = 4));
+    let [mut one, mut two, mut three] = [1, 2, 3].map(|seed| Sim::new(shared.machine(seed).0));
+    let busy = [(); 2].map(|()| two.connect());
+    for client in &busy {
+        assert!(is_served(&mut two, client)); // it was idle once
+        ask(&mut two, client, "/v1/watch?prefix=");
+    }
+    let idle = three.connect();
+    assert!(is_served(&mut three, &idle));
+    let next = one.connect();
+    assert!(is_served(&mut one, &next));
+    assert!(!busy.iter().any(|client| ends(&mut two, client)));
+    assert!(ends(&mut three, &idle));
+}
+
+#[test]
+fn nobody_goes_for_one_that_has_gone() {
+    let shared = shared(config(|config| config.connections = 4));
+    let [mut one, mut two] = [1, 2].map(|seed| Sim::new(shared.machine(seed).0));
+    let clients = [(); 3].map(|()| two.connect());
+    assert!(clients.iter().all(|client| is_served(&mut two, client)));
+    let next = one.connect();
+    next.reset();
+    one.run().unwrap();
+    assert!(!clients.iter().any(|client| ends(&mut two, client)));
+}

@@ -12,13 +12,13 @@ use crate::server::{After, Fill};
 
 /// Swaps upper and lower case. Sends `hello` when it was greeted with `?` and nothing before; takes `.` for the peer's end,
 /// answers `~` with `~`, and cannot understand `#`. Its own bytes are in brackets.
-struct Swap {
+pub(super) struct Swap {
     greeted: bool,
     record: usize,
 }
 
 impl Swap {
-    fn boxed() -> Box<dyn Transform> {
+    pub(super) fn boxed() -> Box<dyn Transform> {
         Box::new(Self { greeted: false, record: 5 })
     }
 }
