@@ -41,6 +41,7 @@ mod breaker;
 mod check;
 mod core;
 mod faults;
+mod guests;
 mod hostile;
 mod invariants;
 mod keeper;
@@ -52,6 +53,7 @@ mod peer;
 mod process;
 mod shrink;
 mod stages;
+mod uploader;
 mod visitor;
 mod watcher;
 mod writer;
@@ -149,14 +151,15 @@ impl World {
         let seed = Random::new(options.seed);
         let mut faults = Faults::draw(&seed.fork("faults"), &options.without);
         let mut random = seed.fork("world");
-        let (config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
+        let (mut config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
+        let tight = limits::tighten(&faults, &seed, &mut config);
         let driver = limits::driver(&mut faults, &mut seed.fork("driver"));
         let machines = 1 + usize::from(random.chance(300));
         let reports_hang_up = !faults.strikes(Fault::HiddenHangUp, &mut random);
         // 1994-11-06, as everywhere.
         let now = Now::new(Instant::from_millis(1), UnixMillis(784_111_777_000));
         let mut world = Self {
-            core: Core::new(now, seed.fork("network"), faults, options.trace),
+            core: Core::new(now, seed.fork("network"), faults, tight, options.trace),
             actors: Vec::new(),
             config,
             driver,
@@ -224,11 +227,28 @@ impl World {
                 "breaker",
             );
         }
+        self.strangers(options);
+        let steady = writers + watchers + keepers + usize::from(visitor) + usize::from(breaker) + usize::from(listener);
+        if self.core.tight.places {
+            // In the calm all of them find room, also while the connection before is not gone.
+            self.config.connections = steady + 2 + self.seed.fork("places").below(4);
+        }
         self.has_listener = listener;
         if listener {
             self.add(options, hostile::Listener::new(self.seed.fork("listener")), "listener");
         }
         self.core.names.push("world".to_owned());
+    }
+
+    /// Who comes only where something of the server is tight that others do not reach.
+    fn strangers(&mut self, options: &Options) {
+        let limits::Tight { places, of_address, buffers } = self.core.tight;
+        if places || of_address {
+            self.add(options, guests::Guests::new(self.seed.fork("guests")), "guests");
+        }
+        if buffers {
+            self.add(options, uploader::Uploader::new(self.seed.fork("uploader"), self.config.buffers), "uploader");
+        }
     }
 
     fn add(&mut self, options: &Options, actor: impl Actor + 'static, name: &str) {
@@ -274,6 +294,7 @@ impl World {
         // Longer than any rest, hold, heartbeat and stall.
         self.until(Duration::from_secs(90))?;
         self.settled()?;
+        self.nothing_held()?;
         self.last_changes()?;
         self.note("the end begins");
         self.each(|actor, core| actor.leave(core));
@@ -308,6 +329,22 @@ impl World {
         Ok(())
     }
 
+    /// Where nobody is sending a request, nothing is held for one.
+    fn nothing_held(&mut self) -> Result<(), String> {
+        // A message in parts is sent within that time.
+        let quiet = self.core.now.instant.since(self.core.came) > Duration::from_secs(1);
+        if !quiet || self.core.left().iter().any(|left| left.ends_with("hostile")) {
+            return Ok(());
+        }
+        if self.core.tight.buffers {
+            self.core.marks.hit("buffers: empty in the calm");
+        }
+        match self.core.machines.iter().map(|machine| machine.sim.server().usage().buffered_bytes).max() {
+            Some(held @ 1..) => Err(format!("{held} bytes are held, and nothing is under way")),
+            _ => Ok(()),
+        }
+    }
+
     /// Nothing is left.
     fn end(&mut self) -> Result<(), String> {
         for _ in 0..30 {
@@ -324,7 +361,8 @@ impl World {
         for machine in &mut self.core.machines {
             let connections = machine.sim.driver().connections();
             let usage = machine.sim.server().usage();
-            if (connections, usage.connections, usage.watchers, usage.writes) != (0, 0, 0, 0) {
+            let left = (connections, usage.connections, usage.watchers, usage.writes, usage.buffered_bytes);
+            if left != (0, 0, 0, 0, 0) {
                 return Err(format!("what is left: {connections} connections, {usage:?}"));
             }
             if machine.sim.driver().buffered() != Buffered::default() {
@@ -380,9 +418,27 @@ impl World {
         let by = to.since(self.core.now.instant);
         if by > Duration::ZERO {
             self.core.now = self.core.now.later(by);
+            self.pass();
             for machine in &mut self.core.machines {
                 machine.sim.skip(by);
             }
+        }
+    }
+
+    /// What is too old now leaves the logs.
+    fn pass(&mut self) {
+        if self.config.log.age.is_none() {
+            return;
+        }
+        let gone = {
+            let mut model = self.core.model.borrow_mut();
+            let Some(generation) = model.generations.last_mut() else { return };
+            let before = generation.aged;
+            generation.pass(self.core.now.instant);
+            generation.aged - before
+        };
+        if gone > 0 {
+            self.note(&format!("{gone} batches are too old"));
         }
     }
 
@@ -468,6 +524,7 @@ impl World {
                 (Fault::MidTurn, done.midst),
                 (Fault::LastByte, done.last_bytes),
                 (Fault::FullQueue, done.busy),
+                (Fault::ShortAge, model.generations.iter().map(|generation| generation.aged).sum()),
             ] {
                 self.core.faults.counts[fault as usize] = count;
             }
