@@ -1,5 +1,6 @@
-//! Uploads and messages that come in parts, with pauses between them, many at a time: together they may be more than the server
-//! holds of what is under way. Each is written in whole, or it is refused and not written at all.
+//! Uploads and messages that come in parts, with pauses between them, and long polls whose answers are large and not read at
+//! once, many at a time: together they may be more than the server holds of what is under way. Each write is done in whole, or
+//! it is refused and not done at all.
 
 use std::time::Duration;
 
@@ -29,15 +30,26 @@ struct Upload {
     head: Option<Head>,
     body: Vec<u8>,
     value: Vec<u8>,
-    socket: bool,
+    way: Way,
     /// What is to be sent, and when the next of it.
     parts: Vec<Vec<u8>>,
     next: Instant,
     heard: Instant,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Put,
+    /// On a WebSocket.
+    Message,
+    /// It reads what was written.
+    Poll,
+    /// It asks for that, and does not read it.
+    Hold,
+}
+
 /// The most that are under way at once.
-const MOST: usize = 6;
+const MOST: usize = 8;
 
 /// How long an answer may take behind the last part.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -59,17 +71,26 @@ impl Uploader {
         let mut value = format!("upload {} ", self.sent).into_bytes();
         value.resize(size.max(value.len()), b'u');
         let key = format!("{UPLOADS}{}", random.below(3));
+        let way = random.one_of(&[Way::Put, Way::Put, Way::Message, Way::Poll, Way::Hold]);
         let link = core.connect();
-        let socket = random.chance(400);
         let mut reader = Reader::new();
-        let parts = if socket {
-            reader.ask_to_upgrade(None);
-            message(&key, &value, random)
-        } else {
-            reader.ask(Asked::default());
-            put(&key, &value, random)
+        match way {
+            Way::Message => reader.ask_to_upgrade(None),
+            Way::Put | Way::Poll | Way::Hold => reader.ask(Asked::default()),
+        }
+        let parts = match way {
+            Way::Put => put(&key, &value, random),
+            Way::Message => message(&key, &value, random),
+            Way::Poll | Way::Hold => {
+                let mut model = core.model.borrow_mut();
+                let generation = model.generation(core.generation_of(link));
+                vec![poll(generation.floor_revision(core.machine_of(link)))]
+            }
         };
-        core.say(|| format!("#{link} sends {} bytes in {} parts", value.len(), parts.len()));
+        if way == Way::Hold {
+            core.never_reads(link);
+        }
+        core.say(|| format!("#{link}: {way:?} of {} bytes, in {} parts", value.len(), parts.len()));
         core.model.borrow_mut().generation(core.generation_of(link)).upload(&value);
         let now = core.now.instant;
         self.open.push(Upload {
@@ -78,12 +99,17 @@ impl Uploader {
             head: None,
             body: Vec::new(),
             value,
-            socket,
+            way,
             parts,
             next: now,
             heard: now,
         });
     }
+}
+
+/// What was written since then, without waiting for more.
+fn poll(since: u64) -> Vec<u8> {
+    format!("GET /v1/watch?prefix={UPLOADS}&wait=0s&since={since} HTTP/1.1\r\nHost: sim\r\n\r\n").into_bytes()
 }
 
 /// An upload as parts of its request.
@@ -129,7 +155,7 @@ impl Upload {
     fn go_on(&mut self, random: &mut Random, core: &mut Core) -> bool {
         let now = core.now.instant;
         if self.parts.is_empty() {
-            if core.is_prompt(self.link, self.heard) {
+            if self.way != Way::Hold && core.is_prompt(self.link, self.heard) {
                 core.fail(format!("#{}: no answer for {PATIENCE:?}", self.link));
             }
             core.reset(self.link);
@@ -179,10 +205,13 @@ impl Upload {
         core.marks.hit(&format!("status: {}", head.status));
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         match head.status {
-            200 | 201 if !self.socket => self.written(&body, budget, core),
+            200 | 201 if self.way == Way::Put => self.written(&body, budget, core),
+            // What is read is the business of others. It may have left the log by now.
+            200 | 410 if self.way == Way::Poll => Ok(()),
             503 => {
                 if is_too_much(head, &body)? {
-                    core.no_room("buffers: an upload refused")?;
+                    let read = self.way == Way::Poll;
+                    core.no_room(if read { "buffers: a poll refused" } else { "buffers: an upload refused" })?;
                 }
                 self.refused(core)
             }
@@ -255,11 +284,11 @@ impl Actor for Uploader {
         }
         let now = core.now.instant;
         if now >= self.next {
-            self.next = now + Duration::from_millis(500 + self.random.below(6000) as u64);
+            self.next = now + Duration::from_millis(500 + self.random.below(4000) as u64);
             core.wake_at(self.next);
             let mut random = self.random.clone();
             let strikes = core.strikes(Fault::Parts, &mut random);
-            let count = 1 + random.below(4);
+            let count = 1 + random.below(7);
             self.random = random;
             for _ in 0..count {
                 if strikes && self.open.len() < MOST {

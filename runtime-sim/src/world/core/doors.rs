@@ -19,8 +19,8 @@ pub(in super::super) struct Doors {
     limit_of_address: usize,
     taken: usize,
     of_address: BTreeMap<IpAddr, usize>,
-    /// Of each machine: when somebody came last and it was crowded, and how many more may be shed for those who came then.
-    crowded: BTreeMap<usize, (Instant, usize)>,
+    /// By machine and time: how many came when it was crowded, and nobody is known to have been shed for them.
+    crowded: BTreeMap<(usize, Instant), usize>,
 }
 
 /// Why a connection is refused.
@@ -57,8 +57,7 @@ impl Doors {
         // The last of few places, or one in sixteen.
         let last = self.limit - (self.limit / 16).max(1);
         if result != Err(Refused::Address) && self.taken > last {
-            let crowded = self.crowded.entry(machine).or_insert((now, 0));
-            *crowded = if crowded.0 == now { (now, crowded.1 + 1) } else { (now, 1) };
+            *self.crowded.entry((machine, now)).or_default() += 1;
         }
         result
     }
@@ -77,12 +76,13 @@ impl Doors {
 
     /// An idle connection of this machine ended at this time, and not by itself: it made room for one who came just then.
     pub(super) fn shed(&mut self, machine: usize, at: Instant) -> Result<(), String> {
-        match self.crowded.get_mut(&machine) {
-            Some((came, left @ 1..)) if *came == at => {
+        match self.crowded.get_mut(&(machine, at)) {
+            Some(left @ 1..) => {
                 *left -= 1;
                 Ok(())
             }
-            crowded => Err(format!("shed at {at:?}, and of those it could make room for there are {crowded:?}")),
+            Some(0) => Err(format!("shed at {at:?}, and as many were as came then")),
+            None => Err(format!("shed at {at:?}, and it was not crowded, or nobody came")),
         }
     }
 }

@@ -277,7 +277,7 @@ impl Core {
         }
         if let Some(refusal) = &mut it.refusal {
             refusal.extend(&bytes);
-            if client.is_ended() && !client.was_reset() {
+            if client.is_ended() && !client.was_reset() && !client.is_broken() {
                 let result = is_refusal(&it.refusal.take().unwrap_or_default());
                 self.check(result);
             }

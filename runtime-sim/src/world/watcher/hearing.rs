@@ -203,7 +203,11 @@ impl Watcher {
     fn refused(&mut self, index: usize, link: LinkId, core: &mut Core) -> Result<(), String> {
         core.marks.hit(&format!("{}: compacted", self.transport.name()));
         if self.watches[index].cursor.as_ref().is_some_and(|cursor| cursor.is_too_old(link, core)) {
-            core.marks.hit(&format!("{}: too old", self.transport.name()));
+            core.marks.hit(match self.transport {
+                Transport::LongPoll => "too old: a poll",
+                Transport::Lines | Transport::Events | Transport::Messages => "too old: a stream",
+                Transport::Socket => "too old: a watch of several",
+            });
         }
         let watch = &mut self.watches[index];
         let result = match watch.cursor.take() {
