@@ -88,7 +88,9 @@ impl Cursor {
     pub(super) fn is_too_old(&self, link: LinkId, core: &Core) -> bool {
         let mut model = core.model.borrow_mut();
         let machine = &model.generation(core.generation_of(link)).machines[core.machine_of(link)];
-        self.generation == core.generation_of(link) && self.at < machine.floor && machine.aged == machine.floor
+        self.generation == core.generation_of(link)
+            && self.at < machine.floor
+            && machine.aged == machine.floor
     }
 
     /// It was refused where it wanted to go on.

@@ -331,7 +331,11 @@ impl Core {
     pub(super) fn no_room(&mut self, mark: &str) -> Result<(), String> {
         self.marks.hit(mark);
         self.faults.count(Fault::SmallBuffers);
-        if self.tight.buffers { Ok(()) } else { Err("too much is under way, and there is room for all of it".into()) }
+        if self.tight.buffers {
+            Ok(())
+        } else {
+            Err("too much is under way, and there is room for all of it".into())
+        }
     }
 
     pub(super) fn opened(&self, link: LinkId) -> Instant {

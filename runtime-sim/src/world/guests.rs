@@ -131,7 +131,8 @@ impl Guest {
 
     fn ask(&mut self, random: &mut Random, core: &mut Core) {
         let whole: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: sim\r\nX: something more\r\n\r\n";
-        let upload: &[u8] = b"PUT /v1/kv/guest HTTP/1.1\r\nHost: sim\r\nContent-Length: 20\r\n\r\nby one of the guests";
+        let upload: &[u8] =
+            b"PUT /v1/kv/guest HTTP/1.1\r\nHost: sim\r\nContent-Length: 20\r\n\r\nby one of the guests";
         let poll: &[u8] = b"GET /v1/watch?key=nobody&wait=4s HTTP/1.1\r\nHost: sim\r\n\r\n";
         let stream: &[u8] =
             b"GET /v1/watch?key=nobody HTTP/1.1\r\nHost: sim\r\nAccept: application/x-ndjson\r\n\r\n";

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | memory | what a driver holds for a connection, what frames and compressors take, what requests and answers under way hold |
 //! | connections | as many are counted as there are, and no more than may be (who is let in is held as they come, in `core::doors`) |
-//! | the log | keeps as many changes as its limits say, and as long |
+//! | the log | keeps as many changes as its limits say, and as long, and what is to leave it has a deadline |
 //! | deadlines | whoever waits for a peer has one, and none that has passed is left behind |
 //!
 //! That a machine does not spin, writes nothing behind an end and uses no socket that is closed is held by
@@ -39,7 +39,9 @@ impl World {
         let (inside, doors) = (usages().map(|usage| usage.connections).sum::<usize>(), &self.core.doors);
         if inside > self.config.connections || inside != doors.taken() && !self.core.machines.is_empty() {
             let (limit, taken) = (self.config.connections, doors.taken());
-            return Err(format!("{inside} connections are counted, of at most {limit}, and there are {taken}"));
+            return Err(format!(
+                "{inside} connections are counted, of at most {limit}, and there are {taken}"
+            ));
         }
         let buffered = usages().map(|usage| usage.buffered_bytes).max().unwrap_or_default();
         if buffered > self.config.buffers {
@@ -65,6 +67,11 @@ impl World {
         let kept = model.generations.last().map_or(0, |generation| generation.machines[index].kept());
         if usage.log_changes != kept {
             return Err(format!("{usage:?}, and its log should have {kept} changes"));
+        }
+        let too_old = model.generations.last().and_then(|generation| generation.next_too_old(index));
+        let looks = machine.sim.driver().deadline();
+        if too_old.is_some_and(|at| looks.is_none_or(|looks| looks > at)) {
+            return Err(format!("changes that are too old at {too_old:?}, and looks again at {looks:?}"));
         }
         if usage.encoded_bytes > self.config.log.encoded_bytes {
             return Err(format!("{usage:?}: frames over their limit"));

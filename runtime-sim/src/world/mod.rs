@@ -20,6 +20,8 @@
 //! | a visitor, who asks for every route in every way | `visitor` |
 //! | a breaker, whose connections are cut at one byte after the other | `breaker` |
 //! | those that mean no good, and a reader of `/hello` | `hostile` |
+//! | guests of several addresses, where there are few places | `guests` |
+//! | uploads in parts and polls that are not read, where there is little memory for what is under way | `uploader` |
 //! | the process, through its handle | `process` |
 //! | other threads, in the middle of a turn | `others` |
 //!
@@ -30,9 +32,11 @@
 //! | end | everyone leaves but those who are to be thrown out, and nothing may be left: no connection, no watcher, no timer |
 //!
 //! What is held at every step: the server does not spin, whoever waits for a peer has a deadline and it is met, nothing is
-//! written behind an end, the server's memory is within its limits (`invariants`). What is held of every answer: that it is well-formed, belongs to its request, is not
-//! older than what anyone was told before it was asked for, and, on a watch, is the next change or a true word that some are
-//! gone. The rest is in the actors.
+//! written behind an end, the server's memory is within its limits, its log has what it is to have (`invariants`). What is held
+//! of every connection: that it is let in if there is room, that it is refused with an answer if there is none, and that it is
+//! not ended while an answer is owed. What is held of every answer: that it is well-formed, belongs to its request, is not older
+//! than what anyone was told before it was asked for, and, on a watch, is the next change or a true word that some are gone; and
+//! of a write that was refused, that nothing of it is done. The rest is in the actors.
 //!
 //! The same seed gives the same world for ever, as long as the code is the same: [`Outcome::hash`] is of everything that
 //! happened.
@@ -228,7 +232,12 @@ impl World {
             );
         }
         self.strangers(options);
-        let steady = writers + watchers + keepers + usize::from(visitor) + usize::from(breaker) + usize::from(listener);
+        let steady = writers
+            + watchers
+            + keepers
+            + usize::from(visitor)
+            + usize::from(breaker)
+            + usize::from(listener);
         if self.core.tight.places {
             // In the calm all of them find room, also while the connection before is not gone.
             self.config.connections = steady + 2 + self.seed.fork("places").below(4);
@@ -247,7 +256,11 @@ impl World {
             self.add(options, guests::Guests::new(self.seed.fork("guests")), "guests");
         }
         if buffers {
-            self.add(options, uploader::Uploader::new(self.seed.fork("uploader"), self.config.buffers), "uploader");
+            self.add(
+                options,
+                uploader::Uploader::new(self.seed.fork("uploader"), self.config.buffers),
+                "uploader",
+            );
         }
     }
 

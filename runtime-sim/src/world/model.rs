@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use keepwatch_protocol::Instant;
 use keepwatch_watch::Config;
@@ -132,6 +133,12 @@ impl Tap {
         }
     }
 
+    /// When the oldest batch leaves its log, if the newest is another.
+    fn next_too_old(&self, age: Duration) -> Option<Instant> {
+        let oldest = self.batches.front().filter(|_| self.batches.len() > 1);
+        oldest.map(|kept| kept.since + age)
+    }
+
     /// How many changes its log keeps.
     pub(super) fn kept(&self) -> usize {
         self.seen - self.floor
@@ -225,12 +232,17 @@ impl Generation {
         Ok(())
     }
 
+    /// When the next batch of a machine's log will be too old.
+    pub(super) fn next_too_old(&self, machine: usize) -> Option<Instant> {
+        self.machines[machine].next_too_old(self.config.log.age?)
+    }
+
     /// It is that time now: each machine's log loses what is too old, but for the newest batch.
     pub(super) fn pass(&mut self, now: Instant) {
         self.now = now;
         let Some(age) = self.config.log.age else { return };
         for tap in &mut self.machines {
-            while tap.batches.len() > 1 && tap.batches.front().is_some_and(|kept| kept.since + age <= now) {
+            while tap.next_too_old(age).is_some_and(|at| at <= now) {
                 tap.forget();
                 tap.aged = tap.floor;
                 self.aged += 1;

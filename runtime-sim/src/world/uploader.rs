@@ -211,7 +211,11 @@ impl Upload {
             503 => {
                 if is_too_much(head, &body)? {
                     let read = self.way == Way::Poll;
-                    core.no_room(if read { "buffers: a poll refused" } else { "buffers: an upload refused" })?;
+                    core.no_room(if read {
+                        "buffers: a poll refused"
+                    } else {
+                        "buffers: an upload refused"
+                    })?;
                 }
                 self.refused(core)
             }
@@ -269,7 +273,8 @@ impl Upload {
 
 /// Whether it is refused as too much is under way; if so, it is told to come back in a second.
 pub(super) fn is_too_much(head: &Head, body: &Value) -> Result<bool, String> {
-    let why = body.get("error").and_then(Value::as_str).ok_or_else(|| format!("503, and no reason in {body}"))?;
+    let why =
+        body.get("error").and_then(Value::as_str).ok_or_else(|| format!("503, and no reason in {body}"))?;
     let too_much = why.starts_with("too much is under way");
     if too_much && head.field("Retry-After") != Some("1") {
         return Err("503, and it is not to come back in a second".into());

@@ -166,7 +166,9 @@ impl Core {
         let expected = self.doors.come(address, index, self.now.instant);
         if let_in != expected.is_ok() {
             let taken = self.doors.taken();
-            self.fail(format!("#{link} from {address} is let in: {let_in}, and with {taken} there it is {expected:?}"));
+            self.fail(format!(
+                "#{link} from {address} is let in: {let_in}, and with {taken} there it is {expected:?}"
+            ));
         }
         let it = &mut self.links[link];
         it.let_in = let_in;
