@@ -16,7 +16,7 @@ use crate::random::Random;
 
 pub(super) struct Guests {
     random: Random,
-    guests: Vec<Guest>,
+    here: Vec<Guest>,
     next: Instant,
     left: bool,
 }
@@ -61,18 +61,18 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Guests {
     pub(super) fn new(random: Random) -> Self {
-        Self { random, guests: Vec::new(), next: Instant::START, left: false }
+        Self { random, here: Vec::new(), next: Instant::START, left: false }
     }
 
     fn come(&mut self, core: &mut Core) {
         for _ in 0..2 + self.random.below(7) {
-            if self.guests.len() >= MOST {
+            if self.here.len() >= MOST {
                 return;
             }
             let link = core.connect_from(address(&mut self.random));
             let next = core.now.instant + Duration::from_millis(1 + self.random.below(500) as u64);
             core.wake_at(next);
-            self.guests.push(Guest {
+            self.here.push(Guest {
                 link,
                 reader: Reader::new(),
                 head: None,
@@ -219,7 +219,7 @@ impl Actor for Guests {
         }
         let mut random = self.random.clone();
         let due = |guest: &Guest| now >= guest.next;
-        self.guests.retain_mut(|guest| !due(guest) || guest.go_on(&mut random, core));
+        self.here.retain_mut(|guest| !due(guest) || guest.go_on(&mut random, core));
         if now >= self.next {
             self.next = now + Duration::from_millis(500 + random.below(8000) as u64);
             core.wake_at(self.next);
@@ -234,8 +234,8 @@ impl Actor for Guests {
     }
 
     fn heard(&mut self, link: LinkId, bytes: &[u8], core: &mut Core) {
-        let Some(at) = self.guests.iter().position(|guest| guest.link == link) else { return };
-        let guest = &mut self.guests[at];
+        let Some(at) = self.here.iter().position(|guest| guest.link == link) else { return };
+        let guest = &mut self.here[at];
         guest.reader.push(bytes);
         loop {
             let stays = match guest.reader.next() {
@@ -246,7 +246,7 @@ impl Actor for Guests {
             match stays {
                 Ok(true) => {}
                 Ok(false) => {
-                    self.guests.swap_remove(at);
+                    self.here.swap_remove(at);
                     return;
                 }
                 Err(problem) => return core.fail(format!("#{link}: {problem}")),
@@ -255,8 +255,8 @@ impl Actor for Guests {
     }
 
     fn ended(&mut self, link: LinkId, how: End, core: &mut Core) {
-        let Some(at) = self.guests.iter().position(|guest| guest.link == link) else { return };
-        let guest = self.guests.swap_remove(at);
+        let Some(at) = self.here.iter().position(|guest| guest.link == link) else { return };
+        let guest = self.here.swap_remove(at);
         if how == End::Finished {
             let result = guest.ended(core);
             core.check(result.map_err(|why| format!("#{link}: {why}")));
@@ -265,7 +265,7 @@ impl Actor for Guests {
 
     /// They stay for the storm: in the calm everyone else is to find room.
     fn calm(&mut self, core: &mut Core) {
-        for guest in self.guests.drain(..) {
+        for guest in self.here.drain(..) {
             core.close(guest.link);
         }
     }

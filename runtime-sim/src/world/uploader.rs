@@ -115,15 +115,17 @@ fn poll(since: u64) -> Vec<u8> {
 /// An upload as parts of its request.
 fn put(key: &str, value: &[u8], random: &mut Random) -> Vec<Vec<u8>> {
     let chunked = random.chance(500);
-    let framing = match chunked {
-        true => "Transfer-Encoding: chunked".to_owned(),
-        false => format!("Content-Length: {}", value.len()),
+    let framing = if chunked {
+        "Transfer-Encoding: chunked".to_owned()
+    } else {
+        format!("Content-Length: {}", value.len())
     };
     let mut parts = vec![format!("PUT /v1/kv/{key} HTTP/1.1\r\nHost: sim\r\n{framing}\r\n\r\n").into_bytes()];
     for part in pieces(value, random) {
-        parts.push(match chunked {
-            true => [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat(),
-            false => part.to_vec(),
+        parts.push(if chunked {
+            [format!("{:x}\r\n", part.len()).as_bytes(), part, b"\r\n"].concat()
+        } else {
+            part.to_vec()
         });
     }
     if chunked {

@@ -318,9 +318,9 @@ impl Writer {
         match (&what, head.status) {
             (What::Put { value, unique: true, .. }, 503) => {
                 core.model.borrow_mut().generation(generation).refuse(value)?;
-                self.turned_away(head, &body, core)
+                turned_away(head, &body, core)
             }
-            (_, 503) => self.turned_away(head, &body, core),
+            (_, 503) => turned_away(head, &body, core),
             // It was too slow for the server.
             (_, 408) | (What::Other, 200) => Ok(()),
             (What::Wrong(status), answered) if *status == answered => Ok(()),
@@ -416,17 +416,15 @@ impl Writer {
     }
 }
 
-impl Writer {
-    /// There are too many connections or writes, or too much is under way.
-    fn turned_away(&self, head: &Head, body: &[u8], core: &mut Core) -> Result<(), String> {
-        if head.field("Retry-After").is_none() {
-            return Err("503, and no word when to come back".into());
-        }
-        // An answer to HEAD has no reason.
-        match serde_json::from_slice(body) {
-            Ok(body) if uploader::is_too_much(head, &body)? => core.no_room("buffers: an upload refused"),
-            _ => Ok(()),
-        }
+/// There are too many connections or writes, or too much is under way.
+fn turned_away(head: &Head, body: &[u8], core: &mut Core) -> Result<(), String> {
+    if head.field("Retry-After").is_none() {
+        return Err("503, and no word when to come back".into());
+    }
+    // An answer to HEAD has no reason.
+    match serde_json::from_slice(body) {
+        Ok(body) if uploader::is_too_much(head, &body)? => core.no_room("buffers: an upload refused"),
+        _ => Ok(()),
     }
 }
 
