@@ -103,6 +103,18 @@ impl Client {
         self.look(|wire| wire.id.is_none()).unwrap_or(true)
     }
 
+    /// Whether the server ended its side of the stream, whatever of it the client has read.
+    #[cfg(feature = "watch")]
+    pub(crate) fn is_ending(&self) -> bool {
+        self.look(|wire| wire.to_client.ended).unwrap_or(true)
+    }
+
+    /// Whether the client broke the connection.
+    #[cfg(feature = "watch")]
+    pub(crate) fn is_broken(&self) -> bool {
+        self.look(|wire| wire.reset_by_client).unwrap_or(false)
+    }
+
     /// Whether the server closed its socket with bytes of this client unread, so that a real system would have reset the
     /// connection and the client may have lost what it was sent.
     pub fn was_reset(&self) -> bool {

@@ -14,8 +14,10 @@ fn seed(seed: u64) -> Options {
 #[test]
 fn past_failures_do_not_fail_again() {
     for line in include_str!("../seeds/failures.txt").lines().filter(|line| !line.starts_with('#')) {
-        let number = line.split_whitespace().next().and_then(|text| text.parse().ok());
-        let outcome = run(&seed(number.expect("a seed in front of each line")));
+        let mut words = line.split_whitespace();
+        let number = words.next().and_then(|text| text.parse().ok()).expect("a seed in front of each line");
+        let kind = |name| Fault::ALL.iter().copied().find(|fault| fault.name() == name).expect(name);
+        let outcome = run(&Options { without: words.map(kind).collect(), ..seed(number) });
         assert_eq!(outcome.failure, None, "{line}");
     }
 }
@@ -25,6 +27,18 @@ fn a_few_seeds_do_not_fail() {
     for number in 0..60 {
         assert_eq!(run(&seed(number)).failure, None, "seed {number}");
     }
+}
+
+#[test]
+fn limits_are_met_by_those_who_come_for_it() {
+    let counts = (0..60).map(|number| run(&seed(number)).faults);
+    let kinds = [Fault::ShortAge, Fault::FewPlaces, Fault::FewOfAddress, Fault::SmallBuffers];
+    let mut met = [0; 4];
+    for counts in counts {
+        let of = |kind| counts[Fault::ALL.iter().position(|fault| *fault == kind).unwrap()];
+        met.iter_mut().zip(kinds).for_each(|(sum, kind)| *sum += of(kind));
+    }
+    assert!(met.iter().all(|count| *count > 0), "{kinds:?}: {met:?}");
 }
 
 #[test]

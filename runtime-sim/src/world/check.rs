@@ -84,6 +84,15 @@ impl Cursor {
         Err(format!("compacted at {}, and nothing that it has not seen is gone", self.revision))
     }
 
+    /// Whether it was at changes that left the machine's log for their age, and for no other reason since.
+    pub(super) fn is_too_old(&self, link: LinkId, core: &Core) -> bool {
+        let mut model = core.model.borrow_mut();
+        let machine = &model.generation(core.generation_of(link)).machines[core.machine_of(link)];
+        self.generation == core.generation_of(link)
+            && self.at < machine.floor
+            && machine.aged == machine.floor
+    }
+
     /// It was refused where it wanted to go on.
     pub(super) fn refused(&self, link: LinkId, core: &Core) -> Result<(), String> {
         self.refused_at(self.revision, link, core)

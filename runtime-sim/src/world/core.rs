@@ -1,10 +1,12 @@
 //! What the actors of a world have in common: the clock, the queue of what is to happen, the machines, and the network
 //! between them and the clients with all its faults.
 
+mod doors;
 mod network;
 mod queue;
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use self::network::Link;
 use self::queue::{Happening, Queue};
 use super::breaker::Cut;
 use super::faults::{Fault, Faults};
+use super::limits::Tight;
 use super::marks::Marks;
 use super::model::{Model, Tapped};
 use crate::client::Client;
@@ -22,6 +25,7 @@ use crate::random::Random;
 use crate::sim::Sim;
 use crate::trace::{Fnv, Step};
 
+pub(super) use self::doors::Doors;
 pub(super) use self::queue::{Call, Stage};
 
 /// A connection, numbered in the order in which they were asked for.
@@ -80,6 +84,11 @@ pub(super) struct Core {
     withheld: Vec<LinkId>,
     pub(super) random: Random,
     pub(super) faults: Faults,
+    /// What of the server is tight.
+    pub(super) tight: Tight,
+    pub(super) doors: Doors,
+    /// When bytes of any client came last.
+    pub(super) came: Instant,
     pub(super) marks: Marks,
     /// Nothing goes wrong any more.
     pub(super) calm: bool,
@@ -97,7 +106,7 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(now: Now, random: Random, faults: Faults, transcript: bool) -> Self {
+    pub(super) fn new(now: Now, random: Random, faults: Faults, tight: Tight, transcript: bool) -> Self {
         Self {
             now,
             queue: Queue::default(),
@@ -108,6 +117,9 @@ impl Core {
             withheld: Vec::new(),
             random,
             faults,
+            tight,
+            doors: Doors::default(),
+            came: Instant::START,
             marks: Marks::default(),
             calm: false,
             accepts: false,
@@ -128,8 +140,13 @@ impl Core {
         self.push(at, Happening::Wake(self.current));
     }
 
-    /// A new connection. It may be refused, or break at once, and its owner hears of that later.
+    /// A new connection, from the actor's own address. It may be refused, or break at once, and its owner hears of that later.
     pub(super) fn connect(&mut self) -> LinkId {
+        self.connect_from(IpAddr::from([10, 0, 0, 1 + self.current as u8]))
+    }
+
+    /// The same from any address.
+    pub(super) fn connect_from(&mut self, address: IpAddr) -> LinkId {
         let link = self.links.len();
         let name = format!("{} {}", self.names[self.current], link);
         let mut random = self.random.fork(&name);
@@ -141,6 +158,11 @@ impl Core {
         self.links.push(Link {
             owner: self.current,
             machine,
+            address,
+            let_in: false,
+            refusal: None,
+            came: Instant::START,
+            over: None,
             generation: self.model.borrow().newest(),
             client: None,
             random,
@@ -159,7 +181,7 @@ impl Core {
             chosen: false,
             gone: false,
         });
-        self.say(|| format!("connects: #{link}"));
+        self.say(|| format!("connects: #{link} from {address}"));
         self.push(at, Happening::Accept(link));
         link
     }
@@ -290,6 +312,30 @@ impl Core {
     pub(super) fn is_over(&self, link: LinkId) -> bool {
         let it = &self.links[link];
         it.gone || it.client.as_ref().map_or(it.end_told, Client::is_closed)
+    }
+
+    /// Whether the server ended the connection though it had been asked something: some of what the client sent at that time
+    /// or later came strictly before the end.
+    pub(super) fn was_asked(&self, link: LinkId, since: Instant) -> bool {
+        let it = &self.links[link];
+        it.came >= since && it.over.is_some_and(|over| it.came < over)
+    }
+
+    /// This connection, on which nothing was under way, was ended by the server before its time: it made room for somebody.
+    pub(super) fn shed(&mut self, link: LinkId) -> Result<(), String> {
+        let it = &self.links[link];
+        self.doors.shed(it.machine, it.over.unwrap_or(self.now.instant))
+    }
+
+    /// Somebody was refused, as too much was under way on the server. Where there is much memory for it that cannot be.
+    pub(super) fn no_room(&mut self, mark: &str) -> Result<(), String> {
+        self.marks.hit(mark);
+        self.faults.count(Fault::SmallBuffers);
+        if self.tight.buffers {
+            Ok(())
+        } else {
+            Err("too much is under way, and there is room for all of it".into())
+        }
     }
 
     pub(super) fn opened(&self, link: LinkId) -> Instant {

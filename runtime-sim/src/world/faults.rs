@@ -76,6 +76,18 @@ faults! {
     Pause = "pause", 400;
     /// The log keeps a few changes.
     ShortLog = "short-log", 800;
+    /// The log keeps changes for a short time. Each batch that leaves it for that counts.
+    ShortAge = "short-age", 500;
+    /// The server has room for few connections. Each that is refused for that counts.
+    FewPlaces = "few-places", 500;
+    /// The server has room for few connections of one address. Each that is refused for that counts.
+    FewOfAddress = "few-of-address", 500;
+    /// Guests of several addresses come at once, and stay.
+    Crowd = "crowd", 900;
+    /// What is under way may hold little memory. Each that is refused for that counts.
+    SmallBuffers = "small-buffers", 500;
+    /// An upload, or a message, comes in parts with pauses between them.
+    Parts = "parts", 900;
     /// Encoded frames are not kept.
     FewEncodings = "few-encodings", 500;
     /// The store takes few keys, or few bytes.

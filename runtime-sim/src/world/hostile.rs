@@ -314,6 +314,15 @@ impl Actor for Hostile {
 
     fn ended(&mut self, _: LinkId, _: End, _: &mut Core) {}
 
+    /// Where there are few places they are needed by others.
+    fn calm(&mut self, core: &mut Core) {
+        if core.tight.places {
+            for open in self.open.drain(..) {
+                core.reset(open.link);
+            }
+        }
+    }
+
     /// They stay, and have to be thrown out.
     fn leave(&mut self, _: &mut Core) {
         self.left = true;

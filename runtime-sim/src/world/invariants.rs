@@ -2,8 +2,9 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | memory | what a driver holds for a connection, what frames and compressors take, how many connections there are |
-//! | the log | keeps as many changes as its limits say |
+//! | memory | what a driver holds for a connection, what frames and compressors take, what requests and answers under way hold |
+//! | connections | as many are counted as there are, and no more than may be (who is let in is held as they come, in `core::doors`) |
+//! | the log | keeps as many changes as its limits say, and as long, and what is to leave it has a deadline |
 //! | deadlines | whoever waits for a peer has one, and none that has passed is left behind |
 //!
 //! That a machine does not spin, writes nothing behind an end and uses no socket that is closed is held by
@@ -34,6 +35,18 @@ impl World {
             deadlines(machine, &self.core, usize::from(self.has_listener))
                 .map_err(|what| format!("machine {index}: {what}"))?;
         }
+        let usages = || self.core.machines.iter().map(|machine| machine.sim.server().usage());
+        let (inside, doors) = (usages().map(|usage| usage.connections).sum::<usize>(), &self.core.doors);
+        if inside > self.config.connections || inside != doors.taken() && !self.core.machines.is_empty() {
+            let (limit, taken) = (self.config.connections, doors.taken());
+            return Err(format!(
+                "{inside} connections are counted, of at most {limit}, and there are {taken}"
+            ));
+        }
+        let buffered = usages().map(|usage| usage.buffered_bytes).max().unwrap_or_default();
+        if buffered > self.config.buffers {
+            return Err(format!("{buffered} bytes are held, and the budget is {}", self.config.buffers));
+        }
         let compression = self.config.websocket.compression.memory();
         if compression > self.budget {
             return Err(format!("{compression} bytes for compression, and the budget is {}", self.budget));
@@ -55,11 +68,13 @@ impl World {
         if usage.log_changes != kept {
             return Err(format!("{usage:?}, and its log should have {kept} changes"));
         }
+        let too_old = model.generations.last().and_then(|generation| generation.next_too_old(index));
+        let looks = machine.sim.driver().deadline();
+        if too_old.is_some_and(|at| looks.is_none_or(|looks| looks > at)) {
+            return Err(format!("changes that are too old at {too_old:?}, and looks again at {looks:?}"));
+        }
         if usage.encoded_bytes > self.config.log.encoded_bytes {
             return Err(format!("{usage:?}: frames over their limit"));
-        }
-        if usage.connections > self.config.connections {
-            return Err(format!("{usage:?}: connections over their limit"));
         }
         Ok(())
     }

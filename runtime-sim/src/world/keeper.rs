@@ -191,6 +191,9 @@ impl Keeper {
             Event::Compacted(_) => {
                 core.marks.hit("client: compacted");
                 let Some(cursor) = self.cursor.take() else { return Ok(()) };
+                if cursor.is_too_old(link, core) {
+                    core.marks.hit("too old: the client");
+                }
                 cursor
                     .refused_before(link, core)
                     .or_else(|why| cursor.compacted(link, core).map_err(|_| why))?;

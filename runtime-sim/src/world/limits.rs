@@ -61,6 +61,45 @@ pub(super) fn config(faults: &mut Faults, random: &mut Random) -> (Config, usize
     (config, budget)
 }
 
+/// What of a server is so tight that some are refused, or told that they are late, for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tight {
+    /// The places for connections.
+    pub(super) places: bool,
+    /// Those of one address.
+    pub(super) of_address: bool,
+    /// The memory for what is under way.
+    pub(super) buffers: bool,
+}
+
+/// The limits that strike where somebody meets them, which is counted then. Each is drawn by itself, and where it is not tight
+/// everything is as it would be without it.
+pub(super) fn tighten(faults: &Faults, seed: &Random, config: &mut Config) -> Tight {
+    let looms = |fault: Fault| {
+        let mut random = seed.fork(&format!("tight: {}", fault.name()));
+        faults.looms(fault, &mut random).then_some(random)
+    };
+    if let Some(mut random) = looms(Fault::ShortAge) {
+        let longest = random.one_of(&[200, 2000, 20_000]);
+        config.log.age = Some(Duration::from_millis(1 + random.below(longest) as u64));
+    }
+    let (places, of_address) = (looms(Fault::FewPlaces), looms(Fault::FewOfAddress));
+    let buffers = looms(Fault::SmallBuffers);
+    let tight =
+        Tight { places: places.is_some(), of_address: of_address.is_some(), buffers: buffers.is_some() };
+    if let Some(mut random) = of_address {
+        // Who has one connection has room for the next while that is not gone.
+        config.connections_per_address = 2 + random.below(3);
+    }
+    if let Some(mut random) = buffers {
+        // What is larger than all of it is refused for ever. So there is room for the answer to any poll, when nothing else is
+        // under way: the largest value, its frame, and what is cut behind.
+        config.poll_bytes = config.poll_bytes.min(2000);
+        config.buffers = (18 << 10) + random.below(12 << 10);
+    }
+    tight
+}
+
 /// Mostly as a watch server has it by default; now and then with context takeover and smaller windows, as it can be told, or
 /// not at all.
 fn compression(faults: &mut Faults, random: &mut Random) -> (Compression, usize) {

@@ -20,6 +20,8 @@
 //! | a visitor, who asks for every route in every way | `visitor` |
 //! | a breaker, whose connections are cut at one byte after the other | `breaker` |
 //! | those that mean no good, and a reader of `/hello` | `hostile` |
+//! | guests of several addresses, where there are few places | `guests` |
+//! | uploads in parts and polls that are not read, where there is little memory for what is under way | `uploader` |
 //! | the process, through its handle | `process` |
 //! | other threads, in the middle of a turn | `others` |
 //!
@@ -30,9 +32,11 @@
 //! | end | everyone leaves but those who are to be thrown out, and nothing may be left: no connection, no watcher, no timer |
 //!
 //! What is held at every step: the server does not spin, whoever waits for a peer has a deadline and it is met, nothing is
-//! written behind an end, the server's memory is within its limits (`invariants`). What is held of every answer: that it is well-formed, belongs to its request, is not
-//! older than what anyone was told before it was asked for, and, on a watch, is the next change or a true word that some are
-//! gone. The rest is in the actors.
+//! written behind an end, the server's memory is within its limits, its log has what it is to have (`invariants`). What is held
+//! of every connection: that it is let in if there is room, that it is refused with an answer if there is none, and that it is
+//! not ended while an answer is owed. What is held of every answer: that it is well-formed, belongs to its request, is not older
+//! than what anyone was told before it was asked for, and, on a watch, is the next change or a true word that some are gone; and
+//! of a write that was refused, that nothing of it is done. The rest is in the actors.
 //!
 //! The same seed gives the same world for ever, as long as the code is the same: [`Outcome::hash`] is of everything that
 //! happened.
@@ -41,6 +45,7 @@ mod breaker;
 mod check;
 mod core;
 mod faults;
+mod guests;
 mod hostile;
 mod invariants;
 mod keeper;
@@ -52,6 +57,7 @@ mod peer;
 mod process;
 mod shrink;
 mod stages;
+mod uploader;
 mod visitor;
 mod watcher;
 mod writer;
@@ -149,14 +155,15 @@ impl World {
         let seed = Random::new(options.seed);
         let mut faults = Faults::draw(&seed.fork("faults"), &options.without);
         let mut random = seed.fork("world");
-        let (config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
+        let (mut config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
+        let tight = limits::tighten(&faults, &seed, &mut config);
         let driver = limits::driver(&mut faults, &mut seed.fork("driver"));
         let machines = 1 + usize::from(random.chance(300));
         let reports_hang_up = !faults.strikes(Fault::HiddenHangUp, &mut random);
         // 1994-11-06, as everywhere.
         let now = Now::new(Instant::from_millis(1), UnixMillis(784_111_777_000));
         let mut world = Self {
-            core: Core::new(now, seed.fork("network"), faults, options.trace),
+            core: Core::new(now, seed.fork("network"), faults, tight, options.trace),
             actors: Vec::new(),
             config,
             driver,
@@ -224,11 +231,37 @@ impl World {
                 "breaker",
             );
         }
+        self.strangers(options);
+        let steady = writers
+            + watchers
+            + keepers
+            + usize::from(visitor)
+            + usize::from(breaker)
+            + usize::from(listener);
+        if self.core.tight.places {
+            // In the calm all of them find room, also while the connection before is not gone.
+            self.config.connections = steady + 2 + self.seed.fork("places").below(4);
+        }
         self.has_listener = listener;
         if listener {
             self.add(options, hostile::Listener::new(self.seed.fork("listener")), "listener");
         }
         self.core.names.push("world".to_owned());
+    }
+
+    /// Who comes only where something of the server is tight that others do not reach.
+    fn strangers(&mut self, options: &Options) {
+        let limits::Tight { places, of_address, buffers } = self.core.tight;
+        if places || of_address {
+            self.add(options, guests::Guests::new(self.seed.fork("guests")), "guests");
+        }
+        if buffers {
+            self.add(
+                options,
+                uploader::Uploader::new(self.seed.fork("uploader"), self.config.buffers),
+                "uploader",
+            );
+        }
     }
 
     fn add(&mut self, options: &Options, actor: impl Actor + 'static, name: &str) {
@@ -274,6 +307,7 @@ impl World {
         // Longer than any rest, hold, heartbeat and stall.
         self.until(Duration::from_secs(90))?;
         self.settled()?;
+        self.nothing_held()?;
         self.last_changes()?;
         self.note("the end begins");
         self.each(|actor, core| actor.leave(core));
@@ -308,6 +342,22 @@ impl World {
         Ok(())
     }
 
+    /// Where nobody is sending a request, nothing is held for one.
+    fn nothing_held(&mut self) -> Result<(), String> {
+        // A message in parts is sent within that time.
+        let quiet = self.core.now.instant.since(self.core.came) > Duration::from_secs(1);
+        if !quiet || self.core.left().iter().any(|left| left.ends_with("hostile")) {
+            return Ok(());
+        }
+        if self.core.tight.buffers {
+            self.core.marks.hit("buffers: empty in the calm");
+        }
+        match self.core.machines.iter().map(|machine| machine.sim.server().usage().buffered_bytes).max() {
+            Some(held @ 1..) => Err(format!("{held} bytes are held, and nothing is under way")),
+            _ => Ok(()),
+        }
+    }
+
     /// Nothing is left.
     fn end(&mut self) -> Result<(), String> {
         for _ in 0..30 {
@@ -324,7 +374,8 @@ impl World {
         for machine in &mut self.core.machines {
             let connections = machine.sim.driver().connections();
             let usage = machine.sim.server().usage();
-            if (connections, usage.connections, usage.watchers, usage.writes) != (0, 0, 0, 0) {
+            let left = (connections, usage.connections, usage.watchers, usage.writes, usage.buffered_bytes);
+            if left != (0, 0, 0, 0, 0) {
                 return Err(format!("what is left: {connections} connections, {usage:?}"));
             }
             if machine.sim.driver().buffered() != Buffered::default() {
@@ -380,9 +431,27 @@ impl World {
         let by = to.since(self.core.now.instant);
         if by > Duration::ZERO {
             self.core.now = self.core.now.later(by);
+            self.pass();
             for machine in &mut self.core.machines {
                 machine.sim.skip(by);
             }
+        }
+    }
+
+    /// What is too old now leaves the logs.
+    fn pass(&mut self) {
+        if self.config.log.age.is_none() {
+            return;
+        }
+        let gone = {
+            let mut model = self.core.model.borrow_mut();
+            let Some(generation) = model.generations.last_mut() else { return };
+            let before = generation.aged;
+            generation.pass(self.core.now.instant);
+            generation.aged - before
+        };
+        if gone > 0 {
+            self.note(&format!("{gone} batches are too old"));
         }
     }
 
@@ -468,6 +537,7 @@ impl World {
                 (Fault::MidTurn, done.midst),
                 (Fault::LastByte, done.last_bytes),
                 (Fault::FullQueue, done.busy),
+                (Fault::ShortAge, model.generations.iter().map(|generation| generation.aged).sum()),
             ] {
                 self.core.faults.counts[fault as usize] = count;
             }

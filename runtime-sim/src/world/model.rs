@@ -5,10 +5,12 @@
 //! are compared as text and numbers.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
+use keepwatch_protocol::Instant;
 use keepwatch_watch::Config;
 use keepwatch_watch::change::{Batch, Change};
 use keepwatch_watch::store::{
@@ -85,8 +87,18 @@ pub(super) struct Generation {
     state: BTreeMap<String, usize>,
     /// Committed, and the reply to the operation has not come out yet.
     unexplained: VecDeque<usize>,
+    /// Values, each of one write, whose writer was told that the write was not done.
+    refused: BTreeSet<Vec<u8>>,
+    /// The values that were begun to be sent under [`UPLOADS`].
+    uploads: BTreeSet<Vec<u8>>,
+    /// Batches that left a log as they were too old.
+    pub(super) aged: u64,
+    now: Instant,
     config: Config,
 }
+
+/// The keys under which nothing is written but what was [begun](Generation::upload) to be sent, and that in whole.
+pub(super) const UPLOADS: &str = "up/";
 
 /// What one machine has been given by the store.
 #[derive(Debug, Default)]
@@ -94,16 +106,39 @@ pub(super) struct Tap {
     submitted: BTreeMap<u64, Operation>,
     /// Positions below this one are known to the machine.
     seen: usize,
-    /// What its log keeps: the end of each batch, and its bytes.
-    batches: VecDeque<(usize, usize)>,
+    /// What its log keeps.
+    batches: VecDeque<Kept>,
     bytes: usize,
     /// The first position that its log keeps.
     pub(super) floor: usize,
+    /// Where the floor was when a batch left last for its age.
+    pub(super) aged: usize,
     /// Snapshots after the first: who watched before one was told to list again.
     pub(super) snapshots: usize,
 }
 
+/// A batch that a log keeps.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    end: usize,
+    bytes: usize,
+    since: Instant,
+}
+
 impl Tap {
+    /// The oldest batch leaves its log.
+    fn forget(&mut self) {
+        if let Some(Kept { end, bytes, .. }) = self.batches.pop_front() {
+            (self.floor, self.bytes) = (end, self.bytes - bytes);
+        }
+    }
+
+    /// When the oldest batch leaves its log, if the newest is another.
+    fn next_too_old(&self, age: Duration) -> Option<Instant> {
+        let oldest = self.batches.front().filter(|_| self.batches.len() > 1);
+        oldest.map(|kept| kept.since + age)
+    }
+
     /// How many changes its log keeps.
     pub(super) fn kept(&self) -> usize {
         self.seen - self.floor
@@ -111,7 +146,7 @@ impl Tap {
 }
 
 impl Generation {
-    pub(super) fn new(first: u64, machines: usize, config: Config) -> Self {
+    pub(super) fn new(first: u64, machines: usize, config: Config, now: Instant) -> Self {
         Self {
             first,
             log: Vec::new(),
@@ -119,6 +154,10 @@ impl Generation {
             machines: (0..machines).map(|_| Tap::default()).collect(),
             state: BTreeMap::new(),
             unexplained: VecDeque::new(),
+            refused: BTreeSet::new(),
+            uploads: BTreeSet::new(),
+            aged: 0,
+            now,
             config,
         }
     }
@@ -166,6 +205,51 @@ impl Generation {
         self.told = self.told.max(revision);
     }
 
+    /// Somebody begins to send this value to a key under [`UPLOADS`].
+    pub(super) fn upload(&mut self, value: &[u8]) {
+        self.uploads.insert(value.to_vec());
+    }
+
+    /// The writer of this value, which no other write has, was told that it was not written: it is not, nor will it be.
+    pub(super) fn refuse(&mut self, value: &[u8]) -> Result<(), String> {
+        self.refused.insert(value.to_vec());
+        match self.log.iter().find(|entry| entry.value.as_deref() == Some(value)) {
+            Some(entry) => Err(format!("{:?} at {} was refused, and written", entry.key, entry.revision)),
+            None => Ok(()),
+        }
+    }
+
+    /// What was written is what somebody sent, in whole, and was not refused.
+    fn may_be(&self, entry: &Entry) -> Result<(), String> {
+        let Some(value) = &entry.value else { return Ok(()) };
+        if self.refused.contains(value) {
+            return Err(format!("{:?} at {} is written, and was refused", entry.key, entry.revision));
+        }
+        if entry.key.starts_with(UPLOADS) && !self.uploads.contains(value) {
+            let length = value.len();
+            return Err(format!("{:?} at {}: nobody sent these {length} bytes", entry.key, entry.revision));
+        }
+        Ok(())
+    }
+
+    /// When the next batch of a machine's log will be too old.
+    pub(super) fn next_too_old(&self, machine: usize) -> Option<Instant> {
+        self.machines[machine].next_too_old(self.config.log.age?)
+    }
+
+    /// It is that time now: each machine's log loses what is too old, but for the newest batch.
+    pub(super) fn pass(&mut self, now: Instant) {
+        self.now = now;
+        let Some(age) = self.config.log.age else { return };
+        for tap in &mut self.machines {
+            while tap.next_too_old(age).is_some_and(|at| at <= now) {
+                tap.forget();
+                tap.aged = tap.floor;
+                self.aged += 1;
+            }
+        }
+    }
+
     fn batch(&mut self, machine: usize, batch: &Batch) -> Result<(), String> {
         let first = batch.first().as_u64() as usize;
         if first != self.machines[machine].seen {
@@ -183,6 +267,7 @@ impl Generation {
                     return Err(format!("{entry:?} is not newer than {}", self.revision()));
                 }
                 None => {
+                    self.may_be(&entry)?;
                     self.unexplained.push_back(at);
                     self.log.push(entry);
                 }
@@ -190,13 +275,12 @@ impl Generation {
         }
         let (limits, tap) = (self.config.log, &mut self.machines[machine]);
         tap.seen = first + batch.changes().len();
-        tap.batches.push_back((tap.seen, batch.bytes()));
+        tap.batches.push_back(Kept { end: tap.seen, bytes: batch.bytes(), since: self.now });
         tap.bytes += batch.bytes();
         while tap.batches.len() > 1 && (tap.bytes > limits.bytes || tap.seen - tap.floor > limits.changes) {
-            if let Some((end, bytes)) = tap.batches.pop_front() {
-                (tap.floor, tap.bytes) = (end, tap.bytes - bytes);
-            }
+            tap.forget();
         }
+        self.pass(self.now);
         Ok(())
     }
 

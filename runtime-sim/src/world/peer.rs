@@ -137,6 +137,11 @@ impl Reader {
         between && self.bytes.is_empty()
     }
 
+    /// Whether an answer is awaited of which nothing has come.
+    pub(super) fn is_owed(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// Whether the end of the stream is the end of the answer.
     pub(super) fn is_to_end(&self) -> bool {
         self.state == State::ToEnd

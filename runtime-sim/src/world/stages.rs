@@ -8,7 +8,7 @@ use keepwatch_watch::store::MemoryStore;
 use keepwatch_watch::{Revision, Shared};
 
 use super::World;
-use super::core::{Machine, Stage};
+use super::core::{Doors, Machine, Stage};
 use super::model::{Generation, Tapped};
 use super::others::Elsewhere;
 use crate::sim::{Order, Sim, SimConfig};
@@ -21,7 +21,9 @@ impl World {
         let shared = Shared::new(self.config.clone(), first);
         let store = MemoryStore::new(first, self.config.store_limits());
         let model = Rc::clone(&self.core.model);
-        model.borrow_mut().generations.push(Generation::new(micros, self.machines, self.config.clone()));
+        let begun = Generation::new(micros, self.machines, self.config.clone(), self.core.now.instant);
+        model.borrow_mut().generations.push(begun);
+        self.core.doors = Doors::new(&self.config);
         for index in 0..self.machines {
             let name = format!("machine {index} of {generation}");
             let mut random = self.seed.fork(&name);

@@ -443,6 +443,12 @@ impl Actor for Watcher {
                 }
             }
         }
+        // A drain ends what is between two answers; who ended its own side waits for none.
+        let is_owed = self.reader.is_owed() && !self.finished && self.doing != Doing::Left && core.accepts;
+        let heard_of = core.was_asked(link, self.asked) && core.is_prompt(link, core.opened(link));
+        if how == End::Finished && is_owed && heard_of {
+            core.fail(format!("#{link}: it was asked, and ended without an answer"));
+        }
         // A list whose revision left the log breaks off.
         let may_cut = self.doing == Doing::Listing;
         let prompt = core.is_prompt(link, core.opened(link));

@@ -11,6 +11,7 @@ use super::core::{Actor, Core, End, LinkId};
 use super::faults::Fault;
 use super::model::Entry;
 use super::peer::{self, Head, Piece, Reader, escaped};
+use super::uploader;
 use crate::random::Random;
 
 /// The keys of a world: few, so that writers meet.
@@ -315,8 +316,13 @@ impl Writer {
             Err(format!("{what:?} of {key:?} was answered {}, {:?}: {why}", head.status, body))
         };
         match (&what, head.status) {
-            // It was too slow for the server, or there are too many.
-            (_, 408 | 503) | (What::Other, 200) => Ok(()),
+            (What::Put { value, unique: true, .. }, 503) => {
+                core.model.borrow_mut().generation(generation).refuse(value)?;
+                turned_away(head, &body, core)
+            }
+            (_, 503) => turned_away(head, &body, core),
+            // It was too slow for the server.
+            (_, 408) | (What::Other, 200) => Ok(()),
             (What::Wrong(status), answered) if *status == answered => Ok(()),
             (What::Put { .. } | What::Delete { .. }, 200 | 201) => {
                 let Some(revision) = json().filter(|_| json() == head.tag()) else {
@@ -407,6 +413,18 @@ impl Writer {
             }
             _ => wrong("that is no answer to it"),
         }
+    }
+}
+
+/// There are too many connections or writes, or too much is under way.
+fn turned_away(head: &Head, body: &[u8], core: &mut Core) -> Result<(), String> {
+    if head.field("Retry-After").is_none() {
+        return Err("503, and no word when to come back".into());
+    }
+    // An answer to HEAD has no reason.
+    match serde_json::from_slice(body) {
+        Ok(body) if uploader::is_too_much(head, &body)? => core.no_room("buffers: an upload refused"),
+        _ => Ok(()),
     }
 }
 

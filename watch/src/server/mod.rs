@@ -121,6 +121,8 @@ pub struct Usage {
     pub log_bytes: usize,
     /// Bytes of frames made of them.
     pub encoded_bytes: usize,
+    /// Bytes that requests and answers under way hold, of all machines that share a store.
+    pub buffered_bytes: usize,
 }
 
 impl<S: Store> WatchServer<S> {
@@ -139,6 +141,7 @@ impl<S: Store> WatchServer<S> {
             log_changes: log.head().since(log.floor()) as usize,
             log_bytes: log.bytes(),
             encoded_bytes: log.encoded_bytes(),
+            buffered_bytes: self.core.buffers.used(),
         }
     }
 

@@ -1,12 +1,14 @@
 //! The network between clients and machines, with all its faults.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use keepwatch_protocol::Instant;
+use keepwatch_protocol::{Instant, Peer};
 
 use super::super::breaker::Cut;
 use super::super::faults::Fault;
 use super::super::others::LastByte;
+use super::doors::{Refused, is_refusal};
 use super::queue::Happening;
 use super::{Core, End, LinkId};
 use crate::client::Client;
@@ -16,6 +18,15 @@ use crate::random::Random;
 pub(super) struct Link {
     pub(super) owner: usize,
     pub(super) machine: usize,
+    pub(super) address: IpAddr,
+    /// The server let it in, and has not ended it.
+    pub(super) let_in: bool,
+    /// The server did not, and said this.
+    pub(super) refusal: Option<Vec<u8>>,
+    /// When bytes of the client came last.
+    pub(super) came: Instant,
+    /// When the server ended its side, or all of it.
+    pub(super) over: Option<Instant>,
     pub(super) generation: usize,
     pub(super) client: Option<Client>,
     pub(super) random: Random,
@@ -101,12 +112,10 @@ impl Core {
             let it = &mut self.links[link];
             it.habits = Habits { never_reads: it.habits.never_reads, ..Habits::default() };
         }
-        let machine = &mut self.machines[self.links[link].machine];
-        let client = machine.sim.connect();
-        if client.is_closed() {
+        let Some(client) = self.enter(link) else {
             self.marks.hit("driver: refused");
             return self.end(link, End::Refused);
-        }
+        };
         let mut random = self.links[link].random.clone();
         let prompt = &mut self.links[link].habits.prompt;
         if self.calm {
@@ -142,6 +151,42 @@ impl Core {
         self.live.push(link);
     }
 
+    /// It comes to its machine, which lets it in as long as there is room, or refuses it with an answer. `None`: the driver has
+    /// no room for so much.
+    fn enter(&mut self, link: LinkId) -> Option<Client> {
+        let it = &self.links[link];
+        let (address, index) = (it.address, it.machine);
+        let sim = &mut self.machines[index].sim;
+        let before = sim.server().usage().connections;
+        let client = sim.connect_from(&Peer::at(SocketAddr::new(address, 1024)));
+        let let_in = sim.server().usage().connections > before;
+        if client.is_closed() {
+            return None;
+        }
+        let expected = self.doors.come(address, index, self.now.instant);
+        if let_in != expected.is_ok() {
+            let taken = self.doors.taken();
+            self.fail(format!(
+                "#{link} from {address} is let in: {let_in}, and with {taken} there it is {expected:?}"
+            ));
+        }
+        let it = &mut self.links[link];
+        it.let_in = let_in;
+        if let Err(why) = expected {
+            it.refusal = Some(Vec::new());
+            let (mark, tight, fault) = match why {
+                Refused::All => ("refused: of all", self.tight.places, Fault::FewPlaces),
+                Refused::Address => ("refused: of an address", self.tight.of_address, Fault::FewOfAddress),
+            };
+            self.marks.hit(mark);
+            if tight {
+                self.faults.count(fault);
+            }
+            self.say(|| format!("#{link} is refused: {why:?}"));
+        }
+        Some(client)
+    }
+
     pub(super) fn up(&mut self, link: LinkId, bytes: &[u8], sent: u64) {
         self.release(link);
         let it = &mut self.links[link];
@@ -149,6 +194,8 @@ impl Core {
         if it.gone || it.habits.vanished {
             return;
         }
+        it.came = self.now.instant;
+        self.came = self.now.instant;
         let withheld = !self.calm && bytes.len() > 1 && self.faults.looms(Fault::LastByte, &mut it.random);
         if let (true, Some((last, rest))) = (withheld, bytes.split_last()) {
             client.send(rest);
@@ -224,6 +271,20 @@ impl Core {
         let Some(client) = it.client.clone() else { return false };
         let mut bytes = client.receive();
         let is_over = client.is_closed();
+        if it.over.is_none() && client.is_ending() {
+            it.over = Some(self.now.instant);
+            if std::mem::take(&mut it.let_in) {
+                self.doors.leave(it.address);
+            }
+        }
+        if let Some(refusal) = &mut it.refusal {
+            refusal.extend(&bytes);
+            if client.is_ended() && !client.was_reset() && !client.is_broken() {
+                let result = is_refusal(&it.refusal.take().unwrap_or_default());
+                self.check(result);
+            }
+        }
+        let it = &mut self.links[link];
         if it.habits.vanished || it.habits.never_reads {
             return !is_over;
         }

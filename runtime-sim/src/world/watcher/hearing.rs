@@ -8,6 +8,7 @@ use super::super::check::{self, Cursor};
 use super::super::core::{Core, LinkId};
 use super::super::model::Filter;
 use super::super::peer::{Block, Head, Piece};
+use super::super::uploader;
 use super::{Begin, Doing, Transport, Watcher};
 
 impl Watcher {
@@ -106,6 +107,9 @@ impl Watcher {
                 if head.status == 503 && wait.is_none() {
                     return Err("503, and no word when to come back".into());
                 }
+                if head.status == 503 && uploader::is_too_much(head, &json()?)? {
+                    core.no_room("buffers: a poll refused")?;
+                }
                 self.page = None;
                 self.rest(1 + wait.unwrap_or(1) * 1000, core);
             }
@@ -198,6 +202,13 @@ impl Watcher {
     /// The revision that it asked from cannot be answered.
     fn refused(&mut self, index: usize, link: LinkId, core: &mut Core) -> Result<(), String> {
         core.marks.hit(&format!("{}: compacted", self.transport.name()));
+        if self.watches[index].cursor.as_ref().is_some_and(|cursor| cursor.is_too_old(link, core)) {
+            core.marks.hit(match self.transport {
+                Transport::LongPoll => "too old: a poll",
+                Transport::Lines | Transport::Events | Transport::Messages => "too old: a stream",
+                Transport::Socket => "too old: a watch of several",
+            });
+        }
         let watch = &mut self.watches[index];
         let result = match watch.cursor.take() {
             Some(cursor) => match cursor.refused(link, core) {

@@ -192,6 +192,10 @@ impl Watcher {
                 core.marks.hit(&format!("socket: closed {code}"));
                 let expected = match code {
                     1001 | 4410 | 1011 => true,
+                    1013 if frame.payload.ends_with(b"too much is under way") => {
+                        core.no_room("buffers: a message refused")?;
+                        true
+                    }
                     1013 => {
                         self.speech.is_plain = true;
                         self.speech.deflater.is_some()

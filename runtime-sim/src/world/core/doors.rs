@@ -1,0 +1,151 @@
+//! Who is let in: the places of the server as its clients would count them.
+//!
+//! | | |
+//! | --- | --- |
+//! | let in | as long as there are places, of all and of one address, and no longer: neither one too few nor one too many |
+//! | refused | 503 with `Retry-After`, and the end |
+//! | shed | only who is idle, one for each that comes when it is crowded, on the same machine and at that moment |
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use keepwatch_protocol::Instant;
+use keepwatch_watch::Config;
+
+/// The places of a server, from one start to the next.
+#[derive(Debug, Default)]
+pub(in super::super) struct Doors {
+    limit: usize,
+    limit_of_address: usize,
+    taken: usize,
+    of_address: BTreeMap<IpAddr, usize>,
+    /// By machine and time: how many came when it was crowded, and nobody is known to have been shed for them.
+    crowded: BTreeMap<(usize, Instant), usize>,
+}
+
+/// Why a connection is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Refused {
+    All,
+    Address,
+}
+
+impl Doors {
+    pub(in super::super) fn new(config: &Config) -> Self {
+        let (limit, limit_of_address) = (config.connections, config.connections_per_address);
+        Self { limit, limit_of_address, ..Self::default() }
+    }
+
+    /// How many connections there are.
+    pub(in super::super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// Somebody comes to this machine. Whether there is room.
+    pub(super) fn come(&mut self, address: IpAddr, machine: usize, now: Instant) -> Result<(), Refused> {
+        let address = network(address);
+        let count = self.of_address.get(&address).copied().unwrap_or_default();
+        let result = match () {
+            () if self.taken >= self.limit => Err(Refused::All),
+            () if count >= self.limit_of_address => Err(Refused::Address),
+            () => Ok(()),
+        };
+        if result.is_ok() {
+            self.taken += 1;
+            *self.of_address.entry(address).or_default() += 1;
+        }
+        // The last of few places, or one in sixteen.
+        let last = self.limit - (self.limit / 16).max(1);
+        if result != Err(Refused::Address) && self.taken > last {
+            *self.crowded.entry((machine, now)).or_default() += 1;
+        }
+        result
+    }
+
+    /// A connection that was let in is over.
+    pub(super) fn leave(&mut self, address: IpAddr) {
+        self.taken -= 1;
+        let address = network(address);
+        if let Some(count) = self.of_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_address.remove(&address);
+            }
+        }
+    }
+
+    /// An idle connection of this machine ended at this time, and not by itself: it made room for one who came just then.
+    pub(super) fn shed(&mut self, machine: usize, at: Instant) -> Result<(), String> {
+        match self.crowded.get_mut(&(machine, at)) {
+            Some(left @ 1..) => {
+                *left -= 1;
+                Ok(())
+            }
+            Some(0) => Err(format!("shed at {at:?}, and as many were as came then")),
+            None => Err(format!("shed at {at:?}, and it was not crowded, or nobody came")),
+        }
+    }
+}
+
+/// What counts as one address: an IPv4 address, however it is written, or the first half of an IPv6 address.
+fn network(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(six) = address else { return address };
+    let mut parts = six.segments();
+    if parts[..6] == [0, 0, 0, 0, 0, 0xffff] {
+        let [.., a, b, c, d] = six.octets();
+        return IpAddr::from([a, b, c, d]);
+    }
+    parts[4..].fill(0);
+    Ipv6Addr::from(parts).into()
+}
+
+/// What a connection that was refused heard, to its end.
+pub(super) fn is_refusal(heard: &[u8]) -> Result<(), String> {
+    let text = String::from_utf8_lossy(heard);
+    let wrong = |why: &str| Err(format!("refused with {text:?}: {why}"));
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return wrong("no head") };
+    let mut lines = head.split("\r\n");
+    if !lines.next().is_some_and(|line| line.starts_with("HTTP/1.1 503 ")) {
+        return wrong("not 503");
+    }
+    let fields: Vec<_> = lines.filter_map(|line| line.split_once(": ")).collect();
+    let field = |name: &str| fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    if field("Retry-After") != Some("10") || field("Connection") != Some("close") {
+        return wrong("not when to come back, or that it ends");
+    }
+    if field("Content-Length").and_then(|text| text.parse().ok()) != Some(body.len()) {
+        return wrong("another length");
+    }
+    match serde_json::from_str::<serde_json::Value>(body) {
+        Ok(value) if value.get("error").is_some_and(serde_json::Value::is_string) => Ok(()),
+        _ => wrong("no error"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_is_counted_however_it_is_written() {
+        let network = |text: &str| network(text.parse().unwrap()).to_string();
+        assert_eq!(network("::ffff:10.1.2.3"), "10.1.2.3");
+        assert_eq!(network("10.1.2.3"), "10.1.2.3");
+        assert_eq!(network("2001:db8:0:1:2::3"), "2001:db8:0:1::");
+        assert_eq!(network("::1"), "::");
+    }
+
+    #[test]
+    fn one_may_be_shed_for_each_that_comes_into_a_crowd() {
+        let config = Config { connections: 2, ..Config::default() };
+        let (mut doors, now) = (Doors::new(&config), Instant::from_millis(1));
+        let address = IpAddr::from([10, 0, 0, 1]);
+        assert_eq!(doors.come(address, 0, now), Ok(()));
+        assert!(doors.shed(0, now).is_err(), "it was not crowded");
+        assert_eq!(doors.come(address, 0, now), Ok(()));
+        assert_eq!(doors.come(address, 0, now), Err(Refused::All));
+        assert!(doors.shed(1, now).is_err() && doors.shed(0, Instant::from_millis(2)).is_err());
+        assert!(doors.shed(0, now).is_ok() && doors.shed(0, now).is_ok());
+        assert!(doors.shed(0, now).is_err(), "two came");
+    }
+}
