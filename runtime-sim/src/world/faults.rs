@@ -90,6 +90,8 @@ faults! {
     Parts = "parts", 900;
     /// Encoded frames are not kept.
     FewEncodings = "few-encodings", 500;
+    /// Few watchers are told of a change at once: the others hear of it in steps.
+    Steps = "told-in-steps", 700;
     /// The store takes few keys, or few bytes.
     FullStore = "full-store", 300;
     /// Answers are cut into small pages.

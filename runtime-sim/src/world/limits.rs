@@ -72,9 +72,13 @@ pub(super) struct Tight {
     pub(super) buffers: bool,
 }
 
-/// The limits that strike where somebody meets them, which is counted then. Each is drawn by itself, and where it is not tight
+/// The limits that mostly strike where somebody meets them, which is counted then. Each is drawn by itself, and where it is not tight
 /// everything is as it would be without it.
-pub(super) fn tighten(faults: &Faults, seed: &Random, config: &mut Config) -> Tight {
+pub(super) fn tighten(faults: &mut Faults, seed: &Random, config: &mut Config) -> Tight {
+    let mut random = seed.fork("tight: steps");
+    if faults.strikes(Fault::Steps, &mut random) {
+        config.told_at_once = 1 + random.below(3);
+    }
     let looms = |fault: Fault| {
         let mut random = seed.fork(&format!("tight: {}", fault.name()));
         faults.looms(fault, &mut random).then_some(random)

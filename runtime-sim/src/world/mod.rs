@@ -156,7 +156,7 @@ impl World {
         let mut faults = Faults::draw(&seed.fork("faults"), &options.without);
         let mut random = seed.fork("world");
         let (mut config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
-        let tight = limits::tighten(&faults, &seed, &mut config);
+        let tight = limits::tighten(&mut faults, &seed, &mut config);
         let driver = limits::driver(&mut faults, &mut seed.fork("driver"));
         let machines = 1 + usize::from(random.chance(300));
         let reports_hang_up = !faults.strikes(Fault::HiddenHangUp, &mut random);

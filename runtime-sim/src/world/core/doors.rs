@@ -4,10 +4,11 @@
 //! | --- | --- |
 //! | let in | as long as there are places, of all and of one address, and no longer: neither one too few nor one too many |
 //! | refused | 503 with `Retry-After`, and the end |
-//! | shed | only who is idle, one for each that comes when it is crowded, on the same machine and at that moment |
+//! | shed | only who is idle, one for each that comes when it is crowded: on the same machine at that moment, or on another as soon as that hears of it |
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use keepwatch_protocol::Instant;
 use keepwatch_watch::Config;
@@ -19,8 +20,8 @@ pub(in super::super) struct Doors {
     limit_of_address: usize,
     taken: usize,
     of_address: BTreeMap<IpAddr, usize>,
-    /// By machine and time: how many came when it was crowded, and nobody is known to have been shed for them.
-    crowded: BTreeMap<(usize, Instant), usize>,
+    /// By time and machine: how many came when it was crowded, and nobody is known to have been shed for them.
+    crowded: BTreeMap<(Instant, usize), usize>,
 }
 
 /// Why a connection is refused.
@@ -57,7 +58,7 @@ impl Doors {
         // The last of few places, or one in sixteen.
         let last = self.limit - (self.limit / 16).max(1);
         if result != Err(Refused::Address) && self.taken > last {
-            *self.crowded.entry((machine, now)).or_default() += 1;
+            *self.crowded.entry((now, machine)).or_default() += 1;
         }
         result
     }
@@ -74,18 +75,23 @@ impl Doors {
         }
     }
 
-    /// An idle connection of this machine ended at this time, and not by itself: it made room for one who came just then.
+    /// An idle connection of this machine ended at this time, and not by itself: it made room for one who came just then, or
+    /// who came to another machine a little before.
     pub(super) fn shed(&mut self, machine: usize, at: Instant) -> Result<(), String> {
-        match self.crowded.get_mut(&(machine, at)) {
-            Some(left @ 1..) => {
-                *left -= 1;
-                Ok(())
-            }
-            Some(0) => Err(format!("shed at {at:?}, and as many were as came then")),
-            None => Err(format!("shed at {at:?}, and it was not crowded, or nobody came")),
-        }
+        let before = Instant::from_nanos(at.as_nanos().saturating_sub(HEARD.as_nanos() as u64));
+        let heard = self.crowded.range_mut((before, 0)..=(at, usize::MAX)).rev();
+        let mut came = heard.filter(|((when, to), left)| **left > 0 && (*to != machine || *when == at));
+        // For who came to this machine it can only have been at that moment.
+        let Some((_, left)) = came.next() else {
+            return Err(format!("shed at {at:?}, and nobody came for whom it was not done yet"));
+        };
+        *left -= 1;
+        Ok(())
     }
 }
+
+/// Within this a machine that is asked for a place has heard of it.
+const HEARD: Duration = Duration::from_millis(100);
 
 /// What counts as one address: an IPv4 address, however it is written, or the first half of an IPv6 address.
 fn network(address: IpAddr) -> IpAddr {
@@ -144,8 +150,11 @@ mod tests {
         assert!(doors.shed(0, now).is_err(), "it was not crowded");
         assert_eq!(doors.come(address, 0, now), Ok(()));
         assert_eq!(doors.come(address, 0, now), Err(Refused::All));
-        assert!(doors.shed(1, now).is_err() && doors.shed(0, Instant::from_millis(2)).is_err());
-        assert!(doors.shed(0, now).is_ok() && doors.shed(0, now).is_ok());
-        assert!(doors.shed(0, now).is_err(), "two came");
+        let (soon, late) = (Instant::from_millis(2), Instant::from_millis(200));
+        assert!(doors.shed(0, soon).is_err(), "they came here, and before that");
+        assert!(doors.shed(1, late).is_err(), "too late for those who came");
+        assert!(doors.shed(1, soon).is_ok(), "another machine heard of it");
+        assert!(doors.shed(0, now).is_ok());
+        assert!(doors.shed(0, now).is_err() && doors.shed(1, soon).is_err(), "two came");
     }
 }
