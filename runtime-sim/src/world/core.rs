@@ -294,7 +294,12 @@ impl Core {
     /// Whether an answer can only be late by the server's fault.
     pub(super) fn is_prompt(&self, link: LinkId, since: Instant) -> bool {
         let it = &self.links[link];
-        it.habits.prompt && it.generation == self.model.borrow().newest() && self.last_pause < since
+        // A refusal is cut off where few may linger.
+        let is_whole = it.let_in || !self.tight.lingering;
+        it.habits.prompt
+            && is_whole
+            && it.generation == self.model.borrow().newest()
+            && self.last_pause < since
     }
 
     /// The longest that the network takes to carry a request and its answer.

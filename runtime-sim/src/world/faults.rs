@@ -82,6 +82,8 @@ faults! {
     FewPlaces = "few-places", 500;
     /// The server has room for few connections of one address. Each that is refused for that counts.
     FewOfAddress = "few-of-address", 500;
+    /// Few connections may linger: of those beyond, the oldest is closed at once.
+    FewLingering = "few-lingering", 300;
     /// Guests of several addresses come at once, and stay.
     Crowd = "crowd", 900;
     /// What is under way may hold little memory. Each that is refused for that counts.

@@ -70,6 +70,8 @@ pub(super) struct Tight {
     pub(super) of_address: bool,
     /// The memory for what is under way.
     pub(super) buffers: bool,
+    /// The connections that may linger.
+    pub(super) lingering: bool,
 }
 
 /// The limits that mostly strike where somebody meets them, which is counted then. Each is drawn by itself, and where it is not tight
@@ -89,8 +91,12 @@ pub(super) fn tighten(faults: &mut Faults, seed: &Random, config: &mut Config) -
     }
     let (places, of_address) = (looms(Fault::FewPlaces), looms(Fault::FewOfAddress));
     let buffers = looms(Fault::SmallBuffers);
-    let tight =
-        Tight { places: places.is_some(), of_address: of_address.is_some(), buffers: buffers.is_some() };
+    let tight = Tight {
+        places: places.is_some(),
+        of_address: of_address.is_some(),
+        buffers: buffers.is_some(),
+        lingering: false,
+    };
     if let Some(mut random) = of_address {
         // Who has one connection has room for the next while that is not gone.
         config.connections_per_address = 2 + random.below(3);
@@ -127,8 +133,14 @@ fn compression(faults: &mut Faults, random: &mut Random) -> (Compression, usize)
     (Compression::deflate(config), budget)
 }
 
-pub(super) fn driver(faults: &mut Faults, random: &mut Random) -> DriverConfig {
+pub(super) fn driver(faults: &mut Faults, seed: &Random, tight: &mut Tight) -> DriverConfig {
+    let random = &mut seed.fork("driver");
     let mut config = DriverConfig { read_bytes: 8 << 10, connections: 40, ..DriverConfig::default() };
+    let mut own = seed.fork("few lingering");
+    tight.lingering = faults.strikes(Fault::FewLingering, &mut own);
+    if tight.lingering {
+        config.lingering = own.below(4);
+    }
     if faults.strikes(Fault::LowMark, random) {
         config.output_mark = random.below(2000);
     }

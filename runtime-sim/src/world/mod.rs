@@ -156,8 +156,8 @@ impl World {
         let mut faults = Faults::draw(&seed.fork("faults"), &options.without);
         let mut random = seed.fork("world");
         let (mut config, budget) = limits::config(&mut faults, &mut seed.fork("config"));
-        let tight = limits::tighten(&mut faults, &seed, &mut config);
-        let driver = limits::driver(&mut faults, &mut seed.fork("driver"));
+        let mut tight = limits::tighten(&mut faults, &seed, &mut config);
+        let driver = limits::driver(&mut faults, &seed, &mut tight);
         let machines = 1 + usize::from(random.chance(300));
         let reports_hang_up = !faults.strikes(Fault::HiddenHangUp, &mut random);
         // 1994-11-06, as everywhere.
@@ -251,7 +251,7 @@ impl World {
 
     /// Who comes only where something of the server is tight that others do not reach.
     fn strangers(&mut self, options: &Options) {
-        let limits::Tight { places, of_address, buffers } = self.core.tight;
+        let limits::Tight { places, of_address, buffers, .. } = self.core.tight;
         if places || of_address {
             self.add(options, guests::Guests::new(self.seed.fork("guests")), "guests");
         }

@@ -55,12 +55,19 @@ impl Doors {
             self.taken += 1;
             *self.of_address.entry(address).or_default() += 1;
         }
-        // The last of few places, or one in sixteen.
-        let last = self.limit - (self.limit / 16).max(1);
-        if result != Err(Refused::Address) && self.taken > last {
-            *self.crowded.entry((now, machine)).or_default() += 1;
+        if result != Err(Refused::Address) {
+            self.wants_room(machine, now);
         }
         result
+    }
+
+    /// Somebody came to this machine who costs another a place, if it is crowded.
+    pub(super) fn wants_room(&mut self, machine: usize, now: Instant) {
+        // The last of few places, or one in sixteen.
+        let last = self.limit - (self.limit / 16).max(1);
+        if self.taken > last {
+            *self.crowded.entry((now, machine)).or_default() += 1;
+        }
     }
 
     /// A connection that was let in is over.
@@ -105,9 +112,13 @@ fn network(address: IpAddr) -> IpAddr {
     Ipv6Addr::from(parts).into()
 }
 
-/// What a connection that was refused heard, to its end.
-pub(super) fn is_refusal(heard: &[u8]) -> Result<(), String> {
+/// What a connection that was refused heard, to its end. Where few may linger it may be cut.
+pub(super) fn is_refusal(heard: &[u8], may_be_cut: bool) -> Result<(), String> {
     let text = String::from_utf8_lossy(heard);
+    const BEGIN: &str = "HTTP/1.1 503 Service Unavailable\r\n";
+    if may_be_cut && (text.is_empty() || BEGIN.starts_with(&*text) || text.starts_with(BEGIN)) {
+        return Ok(());
+    }
     let wrong = |why: &str| Err(format!("refused with {text:?}: {why}"));
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return wrong("no head") };
     let mut lines = head.split("\r\n");

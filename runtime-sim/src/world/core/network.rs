@@ -161,6 +161,8 @@ impl Core {
         let client = sim.connect_from(&Peer::at(SocketAddr::new(address, 1024)));
         let let_in = sim.server().usage().connections > before;
         if client.is_closed() {
+            // It may have been refused, without an answer as so many linger.
+            self.doors.wants_room(index, self.now.instant);
             return None;
         }
         let expected = self.doors.come(address, index, self.now.instant);
@@ -280,7 +282,7 @@ impl Core {
         if let Some(refusal) = &mut it.refusal {
             refusal.extend(&bytes);
             if client.is_ended() && !client.was_reset() && !client.is_broken() {
-                let result = is_refusal(&it.refusal.take().unwrap_or_default());
+                let result = is_refusal(&it.refusal.take().unwrap_or_default(), self.tight.lingering);
                 self.check(result);
             }
         }
