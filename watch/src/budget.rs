@@ -1,10 +1,14 @@
 //! What all connections together may hold in memory beside what is theirs alone: requests that have not come to their end, and
-//! answers that are waiting to be read.
+//! answers and frames that are waiting to be read.
 //!
-//! It is asked before memory is reserved. Who gets none is told to come back later.
+//! It is asked before memory is reserved. Who gets none is told to come back later, or waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a connection is sent of at most so many bytes is not counted here but with the connection: what is small, as most changes
+/// are, touches nothing that all share.
+pub(crate) const FREE: usize = 16 << 10;
 
 /// A number of bytes that is shared out. Cloning gives another handle on the same.
 #[derive(Clone, Debug)]
@@ -33,6 +37,11 @@ impl Budget {
         self.0.used.load(Ordering::Relaxed)
     }
 
+    /// The bytes that there are.
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
+    }
+
     /// A share of nothing yet.
     pub(crate) fn share(&self) -> Share {
         Share { budget: self.clone(), bytes: 0 }
@@ -42,10 +51,21 @@ impl Budget {
 impl Share {
     /// Makes it so many bytes, more or fewer. Returns whether it could be: it is as it was if there are not so many left.
     pub(crate) fn resize(&mut self, bytes: usize) -> bool {
+        self.resize_where(bytes, |_| false)
+    }
+
+    /// The same for what is to be sent, of which a single one is always taken: where nobody else has any, it may be more than there
+    /// is. So nobody waits for ever for what is larger than the whole.
+    pub(crate) fn resize_to_send(&mut self, bytes: usize) -> bool {
+        let mine = self.bytes;
+        self.resize_where(bytes, |used| used == mine)
+    }
+
+    fn resize_where(&mut self, bytes: usize, anyway: impl Fn(usize) -> bool) -> bool {
         let Bytes { limit, used } = &*self.budget.0;
         if bytes > self.bytes {
             let more = bytes - self.bytes;
-            let taken = |used: usize| used.checked_add(more).filter(|used| used <= limit);
+            let taken = |used: usize| used.checked_add(more).filter(|&more| more <= *limit || anyway(used));
             if used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken).is_err() {
                 return false;
             }
@@ -75,6 +95,16 @@ mod tests {
         assert!(!one.resize(7) && !two.resize(usize::MAX));
         assert_eq!(budget.used(), 10);
         assert!(one.resize(2) && two.resize(8));
+    }
+
+    #[test]
+    fn a_single_one_is_sent_whatever_its_size() {
+        let budget = Budget::new(10);
+        let (mut one, mut two) = (budget.share(), budget.share());
+        assert!(one.resize_to_send(8) && one.resize_to_send(25));
+        assert!(!one.resize(26) && !two.resize_to_send(1));
+        drop(one);
+        assert!(two.resize_to_send(1) && !budget.share().resize_to_send(10));
     }
 
     #[test]

@@ -19,10 +19,12 @@ use keepwatch_protocol::{
     After, ConnectionId, Fill, Input, Instant, Leases, Now, SendQueue, Slices, earliest,
 };
 
+use super::body::Sending;
 use super::core::Core;
-use super::delivery::{Outgoing, Planned, fill_of};
+use super::delivery::{Planned, Reserved, fill_of};
 use super::demo::{Count, Hello};
-use super::http::{Receiving, Sending};
+use super::http::Receiving;
+use super::kept::Outgoing;
 use super::stream::{Held, Stream};
 use super::websocket::Socket;
 use crate::store::Store;
@@ -45,6 +47,17 @@ pub(super) struct Connection {
     again: Instant,
     pub(super) leaving: Leaving,
     pub(super) listed: Listed,
+    /// It stands among those that wait for [room](super::core::Roomless).
+    roomless: bool,
+}
+
+/// What a connection is to be lent next of what is made for it alone.
+pub(super) enum Next {
+    Piece(Outgoing),
+    /// There is more, and no room for it yet.
+    NoRoom,
+    /// Nothing.
+    Nothing,
 }
 
 /// Whether a connection stands among those that are [idle](super::core::IdleConnections) between requests.
@@ -110,6 +123,7 @@ impl Connection {
             again: Instant::START,
             leaving: Leaving::No,
             listed: Listed::No,
+            roomless: false,
         }
     }
 
@@ -276,34 +290,54 @@ impl Connection {
             Some(_) => return false,
             None => {}
         }
-        let planned = match (&mut self.activity, &mut self.protocol) {
-            (Activity::Sending(_), _) => {
-                self.next_piece(core, now);
-                return self.outgoing.is_none();
+        let next = match (&mut self.activity, &mut self.protocol) {
+            (Activity::Sending(_), _) => self.next_piece(core),
+            (Activity::Stream(stream), _) => stream.next_initial(core),
+            (Activity::Socket(socket), Protocol::WebSocket(machine)) => socket.next_initial(core, machine),
+            _ => return true,
+        };
+        match next {
+            Next::Piece(piece) => {
+                self.outgoing = Some(Box::new(piece));
+                return false;
             }
-            (Activity::Stream(stream), _) => match stream.next_initial(core) {
-                Some(piece) => {
-                    self.outgoing = Some(Box::new(piece));
-                    return false;
-                }
-                None => stream.plan(core),
-            },
-            (Activity::Socket(socket), Protocol::WebSocket(machine)) => {
-                match socket.next_initial(core, machine) {
-                    Some(piece) => {
-                        self.outgoing = Some(Box::new(piece));
-                        return false;
-                    }
-                    None => socket.plan(core),
-                }
+            Next::NoRoom => {
+                self.wait_for_room(core, now);
+                return true;
             }
+            Next::Nothing => {}
+        }
+        let planned = match &mut self.activity {
+            Activity::Stream(stream) => stream.plan(core),
+            Activity::Socket(socket) => socket.plan(core),
             _ => return true,
         };
         // What is to be told is told when it is resumed. Where frames are due, that they were all is told behind them.
         if planned == Planned::Compacted || core.delivery.is_empty() && self.has_caught_up(core) {
             core.ready.push(self.slot());
         }
-        planned != Planned::Part
+        match core.delivery.reserve(&core.view, &mut core.keeping) {
+            Reserved::All => planned != Planned::Part,
+            Reserved::NoRoom if core.delivery.is_empty() => {
+                self.wait_for_room(core, now);
+                true
+            }
+            Reserved::Part | Reserved::NoRoom => false,
+        }
+    }
+
+    /// It goes on when there is room for what it is to be sent: it is between two frames, and nothing is lost by that.
+    fn wait_for_room<S>(&mut self, core: &mut Core<S>, now: Now) {
+        if !std::mem::replace(&mut self.roomless, true) {
+            core.metrics.buffers_exhausted.inc();
+            core.roomless.push(self.id, now);
+        }
+    }
+
+    /// It has waited, and sees whether there is room now.
+    pub(super) fn looks_for_room<S>(&mut self, core: &mut Core<S>) {
+        self.roomless = false;
+        core.ready.push(self.slot());
     }
 
     /// Whether a watch began behind some revision, and is to be told that it is now up to date.

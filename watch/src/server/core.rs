@@ -11,6 +11,7 @@ use keepwatch_protocol::{Blocks, ConnectionId, Instant, Now, http1, websocket};
 
 use super::Shared;
 use super::delivery::Delivery;
+use super::kept::Keeping;
 use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
 use super::stream::Answered;
@@ -54,6 +55,8 @@ pub(super) struct Core<S> {
     pub(super) idle: IdleConnections,
     /// What requests and answers under way may hold.
     pub(super) buffers: Budget,
+    pub(super) keeping: Keeping,
+    pub(super) roomless: Roomless,
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
     random: Rng,
@@ -98,6 +101,8 @@ impl<S: Store> Core<S> {
             compressed: compressed.clone(),
             guests: admissions.guests(),
             buffers: buffers.clone(),
+            keeping: Keeping::new(buffers.clone()),
+            roomless: Roomless::default(),
             idle: IdleConnections::default(),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
@@ -139,6 +144,7 @@ impl<S: Store> Core<S> {
                 Outcome::Batch(batch) => self.apply(&batch),
                 Outcome::Reply(ticket, reply) => self.replied(ticket, reply),
                 Outcome::Snapshot(snapshot) => {
+                    self.keeping.forget();
                     if self.view.restore(snapshot) {
                         let (ready, publishing) = (&mut self.ready, &mut self.publishing);
                         self.index.drop_news();
@@ -393,6 +399,41 @@ impl IdleConnections {
     pub(super) fn retain(&mut self, mut is_open: impl FnMut(ConnectionId) -> bool) {
         self.0.retain(|&id| is_open(id));
         self.0.shrink_to(2 * self.0.len() + 64);
+    }
+}
+
+/// Connections that are to be sent something large and found no [room](Budget) for it, first come, first served. Each stands here
+/// once. Room may be made on any thread, so they look again, some at a time.
+#[derive(Debug, Default)]
+pub(super) struct Roomless {
+    waiting: VecDeque<ConnectionId>,
+    next: Option<Instant>,
+}
+
+impl Roomless {
+    const PAUSE: Duration = Duration::from_millis(25);
+    const AT_ONCE: usize = 64;
+
+    pub(super) fn push(&mut self, id: ConnectionId, now: Now) {
+        self.waiting.push_back(id);
+        self.next.get_or_insert(now.instant + Self::PAUSE);
+    }
+
+    /// When some are to look again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Those that are to look again now.
+    pub(super) fn take(&mut self, now: Instant) -> impl Iterator<Item = ConnectionId> + use<> {
+        let due = self.next.is_some_and(|at| at <= now);
+        let rest =
+            if due { self.waiting.split_off(Self::AT_ONCE.min(self.waiting.len())) } else { VecDeque::new() };
+        let taken = if due { std::mem::replace(&mut self.waiting, rest) } else { rest };
+        if due {
+            self.next = (!self.waiting.is_empty()).then(|| now + Self::PAUSE);
+        }
+        taken.into_iter()
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   WatchServer ─┬─ connections   each a protocol machine and what it is busy with           connection.rs
-//!                │    ├─ http       a request is understood, and answered                    http.rs, stream.rs, demo.rs
+//!                │    ├─ http       a request is understood, and answered                    http.rs, body.rs, stream.rs, demo.rs
 //!                │    └─ websocket  operations, and any number of watches                    websocket.rs
 //!                └─ Core          what they share: store, view, index, timers, who is ready  core.rs
 //!                     ├─ index      the watchers, each with its cursor                           watcher.rs
 //!                     ├─ delivery   frames of the log, lent to one connection at a time      delivery.rs
+//!                     ├─ keeping    what is large and lent, and outlives the log and the state kept.rs
 //!                     ├─ publishing the process's own calls and subscriptions                publishing.rs
 //!                     └─ metrics    what /metrics shows                                      metrics.rs
 //! ```
@@ -15,11 +16,13 @@
 //! concerns; those that were up to date become *behind* and their connections *ready*. When the socket of one has room, the
 //! frames from its cursor on are lent to it, and what was written moves the cursor.
 
+mod body;
 mod connection;
 mod core;
 mod delivery;
 mod demo;
 mod http;
+mod kept;
 mod metrics;
 mod publishing;
 mod stream;
@@ -264,6 +267,7 @@ impl<S: Store> Server for WatchServer<S> {
                 self.on_deadline(now);
                 continue;
             }
+            self.core.delivery.clear();
             self.core.view.drop_encodings();
             self.core.publish_levels();
             return None;
@@ -271,11 +275,17 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        earliest(self.core.timers.next(), self.core.view.log().next_too_old())
+        let timers = earliest(self.core.timers.next(), self.core.roomless.next());
+        earliest(timers, self.core.view.log().next_too_old())
     }
 
     fn on_deadline(&mut self, now: Now) {
         self.core.view.pass(now.instant);
+        for id in self.core.roomless.take(now.instant) {
+            if let Some((connection, core)) = self.connection(id) {
+                connection.looks_for_room(core);
+            }
+        }
         // Those that were told of one change have their next heartbeat together: the rest is taken by `next_ready`.
         for _ in 0..DUE_AT_ONCE {
             let Some(slot) = self.core.timers.expire(now.instant) else { return };
