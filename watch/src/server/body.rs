@@ -45,8 +45,8 @@ pub(super) struct ListBody {
 enum Piece {
     Last,
     More,
-    /// There is no room for it yet, and nothing was made.
-    NoRoom,
+    /// There is no room for it yet, and nothing was made: it takes so many bytes.
+    NoRoom(usize),
     /// The log moved past the revision of the list.
     Compacted,
 }
@@ -120,7 +120,7 @@ impl Connection {
                 return self.lend(exchange, StatusCode::OK, &fields, body, out, now);
             }
             Piece::More => {}
-            Piece::NoRoom => return self.refuse_for_room(core, exchange, out, now),
+            Piece::NoRoom(_) => return self.refuse_for_room(core, exchange, out, now),
             Piece::Compacted => {
                 let why = core.view.log().check(list.at).err().map(|error| error.to_string());
                 let body = shapes::error(&why.unwrap_or_default(), Some(core.view.revision()));
@@ -152,7 +152,7 @@ impl Connection {
         match list.put_piece(core, &mut share, &mut piece) {
             Piece::Last => sending.rest = Rest::Nothing,
             Piece::More => {}
-            Piece::NoRoom => return Next::NoRoom,
+            Piece::NoRoom(bytes) => return Next::NoRoom(bytes),
             Piece::Compacted => {
                 // A body that breaks off is understood as that.
                 sending.rest = Rest::Broken;
@@ -221,7 +221,7 @@ impl ListBody {
                     break Piece::More;
                 }
                 if !share.resize_to_send(about) {
-                    return Piece::NoRoom;
+                    return Piece::NoRoom(about);
                 }
             }
             let before = out.len();
@@ -232,8 +232,9 @@ impl ListBody {
             last = Some(&change.key);
         };
         // Escaped, it may be more than it was.
-        if !share.resize_to_send(if out.len() > FREE { out.len() } else { 0 }) {
-            return Piece::NoRoom;
+        let counted = if out.len() > FREE { out.len() } else { 0 };
+        if !share.resize_to_send(counted) {
+            return Piece::NoRoom(counted);
         }
         (self.items, self.bytes, self.begun) = (items, bytes, true);
         self.after = last.cloned().or(self.after.take());

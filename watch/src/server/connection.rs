@@ -54,8 +54,8 @@ pub(super) struct Connection {
 /// What a connection is to be lent next of what is made for it alone.
 pub(super) enum Next {
     Piece(Outgoing),
-    /// There is more, and no room for it yet.
-    NoRoom,
+    /// There is more, and no room for it yet: it takes so many bytes.
+    NoRoom(usize),
     /// Nothing.
     Nothing,
 }
@@ -281,6 +281,7 @@ impl Connection {
     /// Makes ready what is to be lent: the next piece of a body, or a plan. Returns whether that is all for now.
     fn prepare<S: Store>(&mut self, core: &mut Core<S>, now: Now) -> bool {
         core.delivery.clear();
+        core.view.drop_most_encodings();
         match &self.outgoing {
             // The end of the stream is among the connection's own bytes, and frames that were not begun would come behind it.
             Some(outgoing) if self.is_over() && !outgoing.is_begun() => {
@@ -301,8 +302,8 @@ impl Connection {
                 self.outgoing = Some(Box::new(piece));
                 return false;
             }
-            Next::NoRoom => {
-                self.wait_for_room(core, now);
+            Next::NoRoom(bytes) => {
+                self.wait_for_room(core, bytes, now);
                 return true;
             }
             Next::Nothing => {}
@@ -318,19 +319,19 @@ impl Connection {
         }
         match core.delivery.reserve(&core.view, &mut core.keeping) {
             Reserved::All => planned != Planned::Part,
-            Reserved::NoRoom if core.delivery.is_empty() => {
-                self.wait_for_room(core, now);
+            Reserved::NoRoom(bytes) if core.delivery.is_empty() => {
+                self.wait_for_room(core, bytes, now);
                 true
             }
-            Reserved::Part | Reserved::NoRoom => false,
+            Reserved::Part | Reserved::NoRoom(_) => false,
         }
     }
 
     /// It goes on when there is room for what it is to be sent: it is between two frames, and nothing is lost by that.
-    fn wait_for_room<S>(&mut self, core: &mut Core<S>, now: Now) {
+    fn wait_for_room<S>(&mut self, core: &mut Core<S>, bytes: usize, now: Now) {
         if !std::mem::replace(&mut self.roomless, true) {
             core.metrics.buffers_exhausted.inc();
-            core.roomless.push(self.id, now);
+            core.roomless.push(self.id, bytes, now);
         }
     }
 

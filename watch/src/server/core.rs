@@ -402,38 +402,44 @@ impl IdleConnections {
     }
 }
 
-/// Connections that are to be sent something large and found no [room](Budget) for it, first come, first served. Each stands here
-/// once. Room may be made on any thread, so they look again, some at a time.
+/// Connections that are to be sent something large and found no [room](Budget) for it, each with how much it takes. First come,
+/// first served; each stands here once. Room may be made on any thread, so they are looked at again and again.
 #[derive(Debug, Default)]
 pub(super) struct Roomless {
-    waiting: VecDeque<ConnectionId>,
+    waiting: VecDeque<(ConnectionId, usize)>,
     next: Option<Instant>,
 }
 
 impl Roomless {
     const PAUSE: Duration = Duration::from_millis(25);
-    const AT_ONCE: usize = 64;
+    /// Those that go on at once.
+    pub(super) const AT_ONCE: usize = 64;
 
-    pub(super) fn push(&mut self, id: ConnectionId, now: Now) {
-        self.waiting.push_back(id);
+    pub(super) fn push(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        self.waiting.push_back((id, bytes));
         self.next.get_or_insert(now.instant + Self::PAUSE);
     }
 
-    /// When some are to look again.
+    /// When they are to be looked at again.
     pub(super) fn next(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Those that are to look again now.
-    pub(super) fn take(&mut self, now: Instant) -> impl Iterator<Item = ConnectionId> + use<> {
-        let due = self.next.is_some_and(|at| at <= now);
-        let rest =
-            if due { self.waiting.split_off(Self::AT_ONCE.min(self.waiting.len())) } else { VecDeque::new() };
-        let taken = if due { std::mem::replace(&mut self.waiting, rest) } else { rest };
-        if due {
-            self.next = (!self.waiting.is_empty()).then(|| now + Self::PAUSE);
+    /// Who is first, and how much it takes.
+    pub(super) fn first(&self) -> Option<(ConnectionId, usize)> {
+        self.waiting.front().copied()
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.waiting.pop_front();
+    }
+
+    /// They were looked at.
+    pub(super) fn looked(&mut self, now: Instant) {
+        self.next = self.first().map(|_| now + Self::PAUSE);
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
         }
-        taken.into_iter()
     }
 }
 

@@ -37,8 +37,8 @@ pub(super) enum Reserved {
     All,
     /// What is left of it is a part.
     Part,
-    /// The same, and what would be next finds no room.
-    NoRoom,
+    /// The same, and what would be next finds no room: it takes so many bytes.
+    NoRoom(usize),
 }
 
 /// The frames planned for the connection that is being filled.
@@ -303,8 +303,9 @@ impl Delivery {
                 }
                 if more || index + 1 < self.plan.len() { Reserved::Part } else { Reserved::All }
             } else {
+                let bytes = length(0);
                 self.plan.truncate(index);
-                return Reserved::NoRoom;
+                return Reserved::NoRoom(bytes);
             };
             self.plan.truncate(index + 1);
             return reserved;
@@ -416,9 +417,12 @@ impl Delivery {
             Some(kept) => {
                 let frame = encoded.frame(first);
                 let within = range.start - frame.start..range.end - frame.start;
-                let whole = kept.bytes(|| match frame.len() == bytes.len() {
-                    true => Arc::clone(bytes),
-                    false => Arc::from(encoded.frame_bytes(first)),
+                let whole = kept.bytes(|| {
+                    if frame.len() == bytes.len() {
+                        Arc::clone(bytes)
+                    } else {
+                        Arc::from(encoded.frame_bytes(first))
+                    }
                 });
                 outgoing.push_kept(Arc::clone(kept), whole, within);
             }

@@ -175,3 +175,57 @@ impl Keeping {
         Some(kept)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::Change;
+    use crate::encoding::{Encoder, Encodings};
+
+    struct Nothing;
+
+    impl Encoder for Nothing {
+        fn encode(&self, _: &Change, _: bool, _: &mut Vec<u8>) {}
+    }
+
+    fn encoding() -> EncodingId {
+        Encodings::new().register(Arc::new(Nothing)).unwrap()
+    }
+
+    fn value(bytes: usize) -> Arc<[u8]> {
+        vec![b'x'; bytes].into()
+    }
+
+    #[test]
+    fn what_nobody_is_sent_any_more_is_not_kept_in_mind() {
+        let budget = Budget::new(1 << 20);
+        let mut keeping = Keeping::new(budget.clone());
+        let stays = keeping.value(&value(20_000)).unwrap();
+        for at in 0..1000 {
+            assert!(keeping.frame(Position::new(at), encoding(), 20_000).is_some());
+        }
+        assert!(keeping.kept.len() < 64, "{}", keeping.kept.len());
+        assert_eq!(budget.used(), 20_000);
+        drop(stays);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn after_another_state_a_position_is_another_frame() {
+        let mut keeping = Keeping::new(Budget::new(100));
+        let before = keeping.frame(Position::START, encoding(), 40).unwrap();
+        assert!(Arc::ptr_eq(&before, &keeping.frame(Position::START, encoding(), 40).unwrap()));
+        keeping.forget();
+        assert!(!Arc::ptr_eq(&before, &keeping.frame(Position::START, encoding(), 40).unwrap()));
+    }
+
+    #[test]
+    fn little_of_much_is_copied() {
+        let shared = value(1000);
+        for (range, count) in [(0..499, 1), (0..500, 2), (100..1000, 2), (7..7, 1)] {
+            let mut outgoing = Outgoing::default();
+            outgoing.push_small(&shared, range.clone());
+            assert_eq!((outgoing.len(), Arc::strong_count(&shared)), (range.len(), count));
+        }
+    }
+}

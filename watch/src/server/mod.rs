@@ -38,7 +38,7 @@ use keepwatch_protocol::{
 };
 
 use self::connection::Connection;
-use self::core::Core;
+use self::core::{Core, Roomless};
 use self::metrics::Board;
 use crate::admission::{Admissions, Refused};
 use crate::budget::Budget;
@@ -124,6 +124,8 @@ pub struct Usage {
     pub log_bytes: usize,
     /// Bytes of frames made of them.
     pub encoded_bytes: usize,
+    /// Bytes of [`Config::buffers`] that are taken, by all machines that share a store.
+    pub buffered_bytes: usize,
 }
 
 impl<S: Store> WatchServer<S> {
@@ -142,6 +144,7 @@ impl<S: Store> WatchServer<S> {
             log_changes: log.head().since(log.floor()) as usize,
             log_bytes: log.bytes(),
             encoded_bytes: log.encoded_bytes(),
+            buffered_bytes: self.core.buffers.used(),
         }
     }
 
@@ -161,6 +164,28 @@ impl<S: Store> WatchServer<S> {
                 return;
             }
         }
+    }
+
+    /// Has those go on that wait for room and now find some, in their order.
+    fn look_for_room(&mut self, now: Now) {
+        if self.core.roomless.next().is_none_or(|at| at > now.instant) {
+            return;
+        }
+        let (used, limit) = (self.core.buffers.used(), self.core.buffers.limit());
+        let mut room = limit.saturating_sub(used);
+        for turn in 0..Roomless::AT_ONCE {
+            let Some((id, bytes)) = self.core.roomless.first() else { break };
+            if let Some((connection, core)) = self.connection(id) {
+                // A single one is sent whatever its size.
+                if bytes > room && (used > 0 || turn > 0) {
+                    break;
+                }
+                connection.looks_for_room(core);
+                room = room.saturating_sub(bytes);
+            }
+            self.core.roomless.pop();
+        }
+        self.core.roomless.looked(now.instant);
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<(&mut Connection, &mut Core<S>)> {
@@ -281,11 +306,7 @@ impl<S: Store> Server for WatchServer<S> {
 
     fn on_deadline(&mut self, now: Now) {
         self.core.view.pass(now.instant);
-        for id in self.core.roomless.take(now.instant) {
-            if let Some((connection, core)) = self.connection(id) {
-                connection.looks_for_room(core);
-            }
-        }
+        self.look_for_room(now);
         // Those that were told of one change have their next heartbeat together: the rest is taken by `next_ready`.
         for _ in 0..DUE_AT_ONCE {
             let Some(slot) = self.core.timers.expire(now.instant) else { return };

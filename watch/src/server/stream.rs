@@ -128,7 +128,7 @@ impl Feed {
                         break;
                     }
                     if bytes > FREE && !share.resize_to_send(bytes) {
-                        return Next::NoRoom;
+                        return Next::NoRoom(bytes);
                     }
                     match &mut machine {
                         Some(machine) => self.look.send_initial(change, machine, &mut piece),
@@ -149,10 +149,11 @@ impl Feed {
         if done {
             self.look.put_notice(Notice::Bookmark(initial.at), &mut piece);
         }
-        if !share.resize_to_send(if piece.len() > FREE { piece.len() } else { 0 }) {
+        let counted = if piece.len() > FREE { piece.len() } else { 0 };
+        if !share.resize_to_send(counted) {
             // It is more than its key and value.
             initial.after = from;
-            return Next::NoRoom;
+            return Next::NoRoom(counted);
         }
         if done {
             self.initial = None;

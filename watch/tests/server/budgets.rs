@@ -1,8 +1,10 @@
 //! What requests and answers under way may hold together.
 
+use std::time::Duration;
+
 use keepwatch_protocol::websocket::frame::{FrameHead, Opcode};
 use keepwatch_sim::{Client, Sim};
-use keepwatch_watch::{Config, Handle, WatchServer};
+use keepwatch_watch::{Config, Handle, LogLimits, WatchServer};
 
 use crate::support::{
     UPGRADE, UPGRADED, closes, config, get, level, message, nothing_is_left, put, put_request, request, says,
@@ -139,4 +141,314 @@ fn an_answer_to_a_long_poll_that_finds_no_room_is_told_to_come_later() {
     let again = say(&mut sim, &clients[1], get("/v1/watch?key=a&since=100"));
     assert!(again.starts_with("HTTP/1.1 200 ") && again.len() > 20_000);
     all_leave(&mut sim, clients);
+}
+
+/// A reader that takes nothing beyond the first bytes.
+fn slow(sim: &mut Sim<WatchServer>, request: impl AsRef<[u8]>) -> Client {
+    let client = sim.connect();
+    client.read_limit(0);
+    client.window(1000);
+    client.send(request);
+    sim.run().unwrap();
+    client
+}
+
+/// It reads all there is, and what comes when there is room.
+fn reads(sim: &mut Sim<WatchServer>, client: &Client) -> String {
+    client.read_limit(usize::MAX);
+    let mut text = String::new();
+    for _ in 0..10 {
+        sim.advance(Duration::from_millis(50)).unwrap();
+        text.push_str(&String::from_utf8_lossy(&client.receive()));
+    }
+    text
+}
+
+fn is_refused(answer: &str) -> bool {
+    let [status, retry] = ["HTTP/1.1 503 ", "\r\nRetry-After: 1\r\n"];
+    answer.starts_with(status) && answer.contains(retry) && answer.contains("too much is under way")
+}
+
+fn stream(kind: &str, target: &str) -> String {
+    request("GET", target, &format!("Accept: {kind}\r\n"))
+}
+
+const LINES: &str = "application/x-ndjson";
+
+#[test]
+fn the_limit_stands_beside_what_is_used() {
+    let (mut sim, _handle) = with_buffers(16_000);
+    assert_eq!(level(&mut sim, "keepwatch_buffered_limit_bytes"), 16_000);
+    assert_eq!(level(&mut sim, "keepwatch_buffered_bytes"), 0);
+}
+
+#[test]
+fn a_value_is_counted_once_for_all_who_read_it_and_as_long_as_one_does() {
+    let (mut sim, handle) = with_buffers(70_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    let readers = [(); 3].map(|()| slow(&mut sim, get("/v1/kv/a")));
+    assert_eq!(used(&mut sim), 30_000);
+    // It is another now, and the old one is still being read.
+    put(&mut sim, &handle, "a", "y".repeat(30_000));
+    let later = slow(&mut sim, get("/v1/kv/a"));
+    assert_eq!(used(&mut sim), 60_000);
+    for reader in &readers {
+        assert!(reads(&mut sim, reader).ends_with(&"x".repeat(30_000)));
+    }
+    assert_eq!(used(&mut sim), 30_000);
+    assert!(reads(&mut sim, &later).ends_with(&"y".repeat(30_000)));
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn a_value_that_finds_no_room_is_refused_and_one_that_is_small_is_not() {
+    let (mut sim, handle) = with_buffers(50_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    put(&mut sim, &handle, "b", "y".repeat(30_000));
+    put(&mut sim, &handle, "small", "z".repeat(16_000));
+    let first = slow(&mut sim, get("/v1/kv/a"));
+    let second = sim.connect();
+    let refused = say(&mut sim, &second, get("/v1/kv/b"));
+    assert!(is_refused(&refused), "{refused}");
+    assert!(say(&mut sim, &second, get("/v1/kv/small")).starts_with("HTTP/1.1 200 "));
+    assert_eq!(level(&mut sim, "keepwatch_buffers_exhausted_total"), 1);
+    first.reset();
+    assert!(say(&mut sim, &second, get("/v1/kv/b")).ends_with(&"y".repeat(30_000)));
+}
+
+#[test]
+fn what_is_larger_than_all_there_is_goes_alone() {
+    let (mut sim, handle) = with_buffers(20_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    put(&mut sim, &handle, "b", "y".repeat(30_000));
+    let [first, second] = ["a", "b"].map(|key| (key, sim.connect()));
+    let targets = |key| {
+        [format!("/v1/kv/{key}"), format!("/v1/kv?prefix={key}"), format!("/v1/watch?key={key}&since=100")]
+    };
+    for (key, client) in [first, second] {
+        for target in targets(key) {
+            let answer = say(&mut sim, &client, get(&target));
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.len() > 30_000, "{target}");
+        }
+    }
+    let stalled = slow(&mut sim, get("/v1/kv/a"));
+    let other = sim.connect();
+    for target in targets("b") {
+        assert!(is_refused(&say(&mut sim, &other, get(&target))), "{target}");
+    }
+    assert!(reads(&mut sim, &stalled).ends_with(&"x".repeat(30_000)));
+}
+
+#[test]
+fn a_list_whose_next_item_finds_no_room_waits_and_is_whole() {
+    let (mut sim, handle) = with_buffers(50_000);
+    put(&mut sim, &handle, "a", "small");
+    put(&mut sim, &handle, "b", "x".repeat(30_000));
+    put(&mut sim, &handle, "c", "\"".repeat(15_000));
+    let stalled = slow(&mut sim, get("/v1/kv/b"));
+    let lister = sim.connect();
+    let begun = say(&mut sim, &lister, get("/v1/kv"));
+    assert!(begun.contains(r#"[{"key":"a""#) && begun.len() < 1000, "{begun}");
+    sim.advance(Duration::from_secs(20)).unwrap();
+    assert!(lister.receive().is_empty());
+    stalled.reset();
+    let rest = reads(&mut sim, &lister);
+    assert!(rest.contains(&"x".repeat(30_000)) && rest.contains(&"\\\"".repeat(15_000)));
+    assert!(rest.ends_with("]}\n\r\n0\r\n\r\n"), "{}", &rest[rest.len() - 50..]);
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn an_item_that_is_larger_than_its_value_waits_too() {
+    let (mut sim, handle) = with_buffers(100_000);
+    put(&mut sim, &handle, "a", "\u{1}".repeat(15_000));
+    let stalled = slow(&mut sim, get("/v1/watch?key=a&since=100"));
+    assert!(used(&mut sim) > 90_000);
+    let watcher = sim.connect();
+    let heard = say(&mut sim, &watcher, stream(LINES, "/v1/watch?key=a&initial=true"));
+    assert!(!heard.contains("\\u0001"));
+    let lister = sim.connect();
+    assert!(is_refused(&say(&mut sim, &lister, get("/v1/kv"))));
+    stalled.reset();
+    assert!(reads(&mut sim, &watcher).contains(&"\\u0001".repeat(15_000)));
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn a_state_that_finds_no_room_waits_on_every_transport_and_is_whole() {
+    let (mut sim, handle) = with_buffers(50_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    put(&mut sim, &handle, "b", "y".repeat(30_000));
+    let stalled = slow(&mut sim, get("/v1/kv/a"));
+    let target = "/v1/watch?prefix=&initial=true";
+    let mut clients = Vec::new();
+    for request in
+        [stream(LINES, target), stream("text/event-stream", target), request("GET", target, UPGRADE)]
+    {
+        let client = sim.connect();
+        let head = say(&mut sim, &client, request);
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+        clients.push(client);
+    }
+    let shared = sim.connect();
+    assert_eq!(say(&mut sim, &shared, request("GET", "/v1/watch", UPGRADE)), UPGRADED);
+    shared.send(says(r#"{"op":"watch","id":1,"prefix":"","initial":true}"#));
+    sim.run().unwrap();
+    assert_eq!(shared.receive(), message(r#"{"id":1,"type":"watching","revision":102}"#));
+    clients.push(shared);
+    // What changes meanwhile comes behind the state.
+    put(&mut sim, &handle, "c", "later");
+    stalled.reset();
+    for client in &clients {
+        let heard = reads(&mut sim, client);
+        let places = ["x".repeat(30_000), "y".repeat(30_000), "later".into()].map(|text| heard.find(&text));
+        assert!(places.is_sorted() && places[0].is_some(), "{places:?}");
+        assert_eq!(heard.matches("\"key\"").count(), 3);
+    }
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn a_frame_that_finds_no_room_waits_and_small_ones_of_others_do_not() {
+    let (mut sim, handle) = with_buffers(50_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    let [large, small] = ["a", "b"].map(|key| {
+        let client = sim.connect();
+        say(&mut sim, &client, stream(LINES, &format!("/v1/watch?key={key}")));
+        client
+    });
+    let stalled = slow(&mut sim, get("/v1/kv/a"));
+    put(&mut sim, &handle, "a", "y".repeat(30_000));
+    put(&mut sim, &handle, "b", "small");
+    assert_eq!(hear(&mut sim, &large), "");
+    assert!(hear(&mut sim, &small).contains("small"));
+    stalled.reset();
+    assert!(reads(&mut sim, &large).contains(&"y".repeat(30_000)));
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn a_watcher_that_waited_for_longer_than_the_log_is_told() {
+    let (server, handle) = server(config(|config: &mut Config| {
+        config.buffers = 50_000;
+        config.log = LogLimits { changes: 2, ..config.log };
+    }));
+    let mut sim = Sim::new(server);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    let watcher = sim.connect();
+    say(&mut sim, &watcher, stream(LINES, "/v1/watch?prefix="));
+    let stalled = slow(&mut sim, get("/v1/kv/a"));
+    for text in ["1", "2", "3", "4"] {
+        put(&mut sim, &handle, "a", text.repeat(30_000));
+    }
+    stalled.reset();
+    let heard = reads(&mut sim, &watcher);
+    assert!(heard.starts_with("24\r\n{\"type\":\"compacted\",\"revision\":105}\n"), "{heard:.100}");
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn the_rest_of_a_frame_is_counted_once_for_all_and_outlives_the_log() {
+    let (server, handle) = server(config(|config: &mut Config| {
+        config.buffers = 100_000;
+        config.log = LogLimits { changes: 1, ..config.log };
+    }));
+    let mut sim = Sim::new(server);
+    let watch = stream(LINES, "/v1/watch?key=a");
+    let watchers = [(); 3].map(|()| slow(&mut sim, &watch));
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    assert!((30_000..30_200).contains(&used(&mut sim)));
+    put(&mut sim, &handle, "b", "the log has moved on");
+    for (index, watcher) in watchers.iter().enumerate() {
+        assert!((30_000..30_200).contains(&used(&mut sim)), "{index}");
+        assert!(reads(&mut sim, watcher).contains(&"x".repeat(30_000)));
+    }
+    assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn a_large_answer_on_a_websocket_that_finds_no_room_is_refused_by_its_id() {
+    let (mut sim, handle) = with_buffers(200_000);
+    for key in ["a", "b"] {
+        put(&mut sim, &handle, key, key.repeat(70_000));
+    }
+    let [first, second] = [(); 2].map(|()| {
+        let client = sim.connect();
+        assert_eq!(say(&mut sim, &client, request("GET", "/v1/watch", UPGRADE)), UPGRADED);
+        client
+    });
+    first.read_limit(0);
+    first.window(1000);
+    first.send(says(r#"{"op":"list","id":1}"#));
+    sim.run().unwrap();
+    assert!((140_000..141_000).contains(&used(&mut sim)));
+    for ask in [r#"{"op":"list","id":2}"#, r#"{"op":"get","id":2,"key":"b"}"#] {
+        second.send(says(ask));
+        sim.run().unwrap();
+        let answer = second.receive();
+        let refused = r#"{"id":2,"type":"error","status":503,"error":"too much is under way: try later"}"#;
+        assert!(answer == message(refused) || ask.contains("get") && answer.len() > 70_000, "{ask}");
+    }
+    let heard = reads(&mut sim, &first);
+    assert!(heard.contains(&"a".repeat(70_000)) && heard.contains(&"b".repeat(70_000)));
+    assert_eq!(used(&mut sim), 0);
+    let again = say_bytes(&mut sim, &second, says(r#"{"op":"list","id":3}"#));
+    assert!(again.len() > 140_000);
+    assert_eq!(used(&mut sim), 0);
+}
+
+fn say_bytes(sim: &mut Sim<WatchServer>, client: &Client, bytes: Vec<u8>) -> Vec<u8> {
+    client.send(bytes);
+    sim.run().unwrap();
+    client.receive()
+}
+
+#[test]
+fn hostile_readers_of_everything_hold_no_more_than_the_budget_and_nothing_when_they_are_gone() {
+    const BUDGET: usize = 1_000_000;
+    let (server, handle) = server(config(|config: &mut Config| {
+        config.buffers = BUDGET;
+        config.log = LogLimits { bytes: 300_000, ..config.log };
+    }));
+    let mut sim = Sim::new(server);
+    let value = |number: usize| format!("{number}").repeat(20_000 / format!("{number}").len());
+    for number in 0..60 {
+        put(&mut sim, &handle, &format!("k{number}"), value(number));
+    }
+    let socket = |ask: &str| [request("GET", "/v1/watch", UPGRADE).into_bytes(), says(ask)].concat();
+    let attacks = |number: usize| match number % 8 {
+        0 => get("/v1/kv").into_bytes(),
+        1 => get(&format!("/v1/kv/k{}", number % 60)).into_bytes(),
+        2 => stream(LINES, "/v1/watch?prefix=&initial=true").into_bytes(),
+        3 => stream("text/event-stream", "/v1/watch?prefix=").into_bytes(),
+        4 => socket(r#"{"op":"list","id":1}"#),
+        5 => socket(r#"{"op":"watch","id":1,"prefix":"","initial":true}"#),
+        6 => get("/v1/watch?prefix=&since=100").into_bytes(),
+        _ => begun("upload", 9000).into_bytes(),
+    };
+    let mut hostile = Vec::new();
+    let mut most = 0;
+    for number in 0..200 {
+        hostile.push(slow(&mut sim, attacks(number)));
+        // The state goes on under them: what they are sent is no longer anybody else's.
+        put(&mut sim, &handle, &format!("k{}", number % 60), value(100 + number));
+        // They read a little now and then, so that nobody gives them up.
+        hostile.iter().for_each(|client| client.read_limit(1));
+        sim.advance(Duration::from_millis(100)).unwrap();
+        let buffered = sim.server().usage().buffered_bytes;
+        assert!(buffered <= BUDGET, "{buffered} after {number}");
+        most = most.max(buffered);
+    }
+    assert!(most > BUDGET * 9 / 10, "{most}: they take what they get");
+    // Those who are not hostile are told so, and what is small goes its way.
+    let client = sim.connect();
+    assert!(say(&mut sim, &client, get("/healthz")).starts_with("HTTP/1.1 200 "));
+    assert!(say(&mut sim, &client, put_request("k1", "small", "")).starts_with("HTTP/1.1 200 "));
+    assert!(say(&mut sim, &client, get("/v1/kv/k1")).ends_with("small"));
+    hostile.iter().for_each(Client::reset);
+    sim.run().unwrap();
+    assert_eq!(sim.server().usage().buffered_bytes, 0);
+    client.shutdown_write();
+    sim.run().unwrap();
+    nothing_is_left(&mut sim);
 }
