@@ -123,10 +123,10 @@ fn memory(text: &str) -> Result<usize, String> {
     if bytes < LEAST_MEMORY { Err("it is at least 1MiB".into()) } else { Ok(bytes) }
 }
 
-/// A message of a WebSocket, or the longest answer to a long poll, has to fit.
+/// In half of it the longest answer has to fit: a page, and one item more. A value of 1 MiB may be 6 MiB of JSON.
 fn buffers(text: &str) -> Result<usize, String> {
     let bytes = memory(text)?;
-    if bytes < 4 << 20 { Err("it is at least 4MiB".into()) } else { Ok(bytes) }
+    if bytes < 16 << 20 { Err("it is at least 16MiB".into()) } else { Ok(bytes) }
 }
 
 #[cfg(feature = "deflate")]
@@ -233,7 +233,7 @@ mod tests {
             (["--hold", "2000m"], "from 1s to 60m"),
             (["--connections", "0"], "from 1 to"),
             (["--connections-per-address", "x"], "from 1 to"),
-            (["--buffers", "3MiB"], "at least 4MiB"),
+            (["--buffers", "15MiB"], "at least 16MiB"),
             (["--buffers", "64"], "digits and KiB, MiB or GiB"),
             (["--log", "1KiB"], "at least 1MiB"),
             (["--log-age", "999ms"], "at least 1s"),

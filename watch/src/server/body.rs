@@ -112,7 +112,7 @@ impl Connection {
         out: &mut SendQueue,
         now: Now,
     ) {
-        let (mut share, mut piece) = (core.buffers.share(), Vec::new());
+        let (mut share, mut piece) = (core.buffers.outgoing.share(), Vec::new());
         let fields = [JSON, NO_CACHE];
         match list.put_piece(core, &mut share, &mut piece) {
             Piece::Last => {
@@ -148,7 +148,7 @@ impl Connection {
     pub(super) fn next_piece<S: Store>(&mut self, core: &mut Core<S>) -> Next {
         let Activity::Sending(sending) = &mut self.activity else { return Next::Nothing };
         let Rest::List(list) = &mut sending.rest else { return Next::Nothing };
-        let (mut share, mut piece) = (core.buffers.share(), Vec::new());
+        let (mut share, mut piece) = (core.buffers.outgoing.share(), Vec::new());
         match list.put_piece(core, &mut share, &mut piece) {
             Piece::Last => sending.rest = Rest::Nothing,
             Piece::More => {}
@@ -232,9 +232,8 @@ impl ListBody {
             last = Some(&change.key);
         };
         // Escaped, it may be more than it was.
-        let counted = if out.len() > FREE { out.len() } else { 0 };
-        if !share.resize_to_send(counted) {
-            return Piece::NoRoom(counted);
+        if !share.resize_to_send(out.len()) {
+            return Piece::NoRoom(out.len());
         }
         (self.items, self.bytes, self.begun) = (items, bytes, true);
         self.after = last.cloned().or(self.after.take());

@@ -17,7 +17,7 @@ use super::publishing::Publishing;
 use super::stream::Answered;
 use super::watcher::{self, Owner, Watcher};
 use crate::admission::Guests;
-use crate::budget::Budget;
+use crate::budget::Buffers;
 use crate::change::Batch;
 use crate::compressed::Tally;
 use crate::config::Config;
@@ -54,7 +54,7 @@ pub(super) struct Core<S> {
     pub(super) guests: Guests,
     pub(super) idle: IdleConnections,
     /// What requests and answers under way may hold.
-    pub(super) buffers: Budget,
+    pub(super) buffers: Buffers,
     pub(super) keeping: Keeping,
     pub(super) roomless: Roomless,
     pub(super) page: Arc<[u8]>,
@@ -101,7 +101,7 @@ impl<S: Store> Core<S> {
             compressed: compressed.clone(),
             guests: admissions.guests(),
             buffers: buffers.clone(),
-            keeping: Keeping::new(buffers.clone()),
+            keeping: Keeping::new(buffers.outgoing.clone()),
             roomless: Roomless::default(),
             idle: IdleConnections::default(),
             page: Arc::from(&include_bytes!("../page.html")[..]),
@@ -402,7 +402,7 @@ impl IdleConnections {
     }
 }
 
-/// Connections that are to be sent something large and found no [room](Budget) for it, each with how much it takes. First come,
+/// Connections that are to be sent something large and found no [room](Buffers) for it, each with how much it takes. First come,
 /// first served; each stands here once. Room may be made on any thread, so they are looked at again and again.
 #[derive(Debug, Default)]
 pub(super) struct Roomless {

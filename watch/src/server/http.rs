@@ -87,7 +87,7 @@ impl Connection {
                                 let _sent = http.proceed(&exchange, out);
                             }
                             // Nothing is reserved on the word of a head.
-                            let share = core.buffers.share();
+                            let share = core.buffers.incoming.share();
                             receiving = Some(Receiving { exchange, call, body: Vec::new(), share });
                         }
                         Err(refusal) => self.refuse(core, exchange, &refusal, out, now),

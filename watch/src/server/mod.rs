@@ -41,7 +41,7 @@ use self::connection::Connection;
 use self::core::{Core, Roomless};
 use self::metrics::Board;
 use crate::admission::{Admissions, Refused};
-use crate::budget::Budget;
+use crate::budget::Buffers;
 use crate::compressed::Tally;
 use crate::config::Config;
 use crate::encoding::Encodings;
@@ -63,7 +63,7 @@ pub struct Shared {
     compressed: Tally,
     board: Board,
     admissions: Admissions,
-    buffers: Budget,
+    buffers: Buffers,
 }
 
 impl Shared {
@@ -74,7 +74,7 @@ impl Shared {
         let (mut encodings, compressed) = (Encodings::new(), Tally::default());
         let surfaces = Surfaces::register(&mut encodings, &config.websocket.compression, &compressed)
             .expect("the registry takes 256 encodings");
-        let buffers = Budget::new(config.buffers);
+        let buffers = Buffers::new(config.buffers);
         let admissions = Admissions::new(config.connections, config.connections_per_address);
         Self {
             config,
@@ -171,8 +171,8 @@ impl<S: Store> WatchServer<S> {
         if self.core.roomless.next().is_none_or(|at| at > now.instant) {
             return;
         }
-        let (used, limit) = (self.core.buffers.used(), self.core.buffers.limit());
-        let mut room = limit.saturating_sub(used);
+        let used = self.core.buffers.outgoing.used();
+        let mut room = self.core.buffers.outgoing.limit().saturating_sub(used);
         for turn in 0..Roomless::AT_ONCE {
             let Some((id, bytes)) = self.core.roomless.first() else { break };
             if let Some((connection, core)) = self.connection(id) {

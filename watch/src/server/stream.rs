@@ -112,7 +112,7 @@ impl Feed {
         let Some(initial) = self.initial.as_mut() else { return Next::Nothing };
         let from = initial.after.clone();
         let mut piece = Vec::new();
-        let mut share = core.buffers.share();
+        let mut share = core.buffers.outgoing.share();
         // Of keys and values, however little comes of them.
         let mut bytes = 0;
         let mut done = true;
@@ -127,7 +127,7 @@ impl Feed {
                         done = false;
                         break;
                     }
-                    if bytes > FREE && !share.resize_to_send(bytes) {
+                    if !share.resize_to_send(bytes) {
                         return Next::NoRoom(bytes);
                     }
                     match &mut machine {
@@ -149,11 +149,10 @@ impl Feed {
         if done {
             self.look.put_notice(Notice::Bookmark(initial.at), &mut piece);
         }
-        let counted = if piece.len() > FREE { piece.len() } else { 0 };
-        if !share.resize_to_send(counted) {
+        if !share.resize_to_send(piece.len()) {
             // It is more than its key and value.
             initial.after = from;
-            return Next::NoRoom(counted);
+            return Next::NoRoom(piece.len());
         }
         if done {
             self.initial = None;
@@ -437,8 +436,8 @@ impl Connection {
         }
         let body = answer_body(core, held.watcher);
         core.index.remove(held.watcher);
-        let mut share = core.buffers.share();
-        if body.len() > FREE && !share.resize_to_send(body.len()) {
+        let mut share = core.buffers.outgoing.share();
+        if !share.resize_to_send(body.len()) {
             self.refuse_for_room(core, held.exchange, out, now);
             return self.after_http();
         }

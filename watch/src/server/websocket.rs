@@ -302,7 +302,7 @@ impl Connection {
                     let assembler = if first && last {
                         &mut whole
                     } else {
-                        match socket.room_for(&core.buffers, limit, (bytes.len(), first, last)) {
+                        match socket.room_for(&core.buffers.incoming, limit, (bytes.len(), first, last)) {
                             Some(assembler) => assembler,
                             None => {
                                 let code = CloseCode::TRY_AGAIN_LATER;
@@ -422,7 +422,7 @@ impl Connection {
                     Some(change) => {
                         let mut message = result(id);
                         put_item_members(change, &mut message);
-                        if let Err(NoRoom) = socket.answer(&core.buffers, machine, &message, out) {
+                        if let Err(NoRoom) = socket.answer(&core.buffers.outgoing, machine, &message, out) {
                             say_no_room(core, machine, id, out);
                         }
                     }
@@ -439,7 +439,7 @@ impl Connection {
                 let after = from.as_ref().map(|from| from.after.as_str());
                 match list(core, &prefix, after, at, limit, result(id)) {
                     Ok(message) => {
-                        if let Err(NoRoom) = socket.answer(&core.buffers, machine, &message, out) {
+                        if let Err(NoRoom) = socket.answer(&core.buffers.outgoing, machine, &message, out) {
                             say_no_room(core, machine, id, out);
                         }
                     }

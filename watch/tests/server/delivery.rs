@@ -652,7 +652,8 @@ fn write(
 /// A server and a driver that wait for ever for those who do not read.
 fn patient_server(keep: usize, buffers: usize) -> (WatchServer, Handle) {
     let mut config = keeping(keep);
-    config.buffers = buffers;
+    // For what goes.
+    config.buffers = 2 * buffers;
     config.websocket.ping_interval = None;
     config.websocket.close_timeout = Duration::from_secs(1 << 30);
     server(config)
