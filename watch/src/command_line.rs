@@ -48,8 +48,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = count)]
     pub connections_per_address: Option<usize>,
 
-    /// Memory that requests which have not come to their end and answers that are not read may take together: digits and KiB, MiB
-    /// or GiB. Beyond it requests are answered 503, and a WebSocket that sends a message in parts is closed with 1013
+    /// Memory that requests which have not come to their end, and what is sent and not read, may take together, half for each:
+    /// digits and KiB, MiB or GiB. Beyond it requests are answered 503, a WebSocket that sends a message in parts is closed with
+    /// 1013, and large changes wait
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = buffers)]
     pub buffers: usize,
 

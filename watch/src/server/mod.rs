@@ -7,7 +7,7 @@
 //!                └─ Core          what they share: store, view, index, timers, who is ready  core.rs
 //!                     ├─ index      the watchers, each with its cursor                           watcher.rs
 //!                     ├─ delivery   frames of the log, lent to one connection at a time      delivery.rs
-//!                     ├─ keeping    what is large and lent, and outlives the log and the state kept.rs
+//!                     ├─ keeping    what is large and being sent                             kept.rs
 //!                     ├─ publishing the process's own calls and subscriptions                publishing.rs
 //!                     └─ metrics    what /metrics shows                                      metrics.rs
 //! ```

@@ -16,6 +16,7 @@ use super::delivery::Planned;
 use super::http::NO_ROOM;
 use super::stream::{Feed, NoWatch};
 use crate::budget::{Budget, FREE, Share};
+use crate::index::Filter;
 use crate::key::{Key, Revision};
 use crate::request::Watch;
 use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
@@ -46,6 +47,10 @@ struct Many {
     feeds: Vec<Feed>,
     /// Where the next plan begins: the feeds take turns.
     next: usize,
+    /// About how many bytes they hold, here and in the index, but for the first two.
+    bytes: usize,
+    /// Of the budget, for these.
+    share: Share,
 }
 
 /// A message that is here and not done.
@@ -185,10 +190,33 @@ impl Feeds {
         }
     }
 
-    fn push(&mut self, feed: Feed) {
+    /// Room for one more watch. Returns whether there is any.
+    fn reserve(&mut self, filter: &Filter) -> bool {
+        let Self::Many(many) = self else { return true };
+        let bytes = many.bytes + watch_bytes(filter);
+        let reserved = many.share.resize(bytes);
+        if reserved {
+            many.bytes = bytes;
+        }
+        reserved
+    }
+
+    /// The room of watches that are gone, which were so many bytes.
+    fn give_back(&mut self, bytes: usize) {
+        if let Self::Many(many) = self {
+            many.bytes = many.bytes.saturating_sub(bytes);
+            // Less is always granted.
+            let _less = many.share.resize(many.bytes);
+        }
+    }
+
+    fn push(&mut self, feed: Feed, buffers: &Budget) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::One(feed),
-            Self::One(first) => Self::Many(Box::new(Many { feeds: vec![first, feed], next: 0 })),
+            Self::One(first) => {
+                let feeds = vec![first, feed];
+                Self::Many(Box::new(Many { feeds, next: 0, bytes: 0, share: buffers.share() }))
+            }
             Self::Many(mut many) => {
                 many.feeds.push(feed);
                 Self::Many(many)
@@ -366,6 +394,9 @@ impl Connection {
                         out,
                     );
                 }
+                if !socket.feeds.reserve(&watch.filter) {
+                    return say_no_room(core, machine, id, out);
+                }
                 let mut frames = Vec::new();
                 match Feed::begin(core, slot, &watch, look) {
                     Ok((feed, notice)) => {
@@ -377,13 +408,15 @@ impl Connection {
                         if !socket.has_watches() {
                             *heartbeat = now.instant + core.config.heartbeat;
                         }
-                        socket.feeds.push(feed);
+                        socket.feeds.push(feed, &core.buffers.incoming);
                     }
                     Err(NoWatch::Revision(_)) => {
+                        socket.feeds.give_back(watch_bytes(&watch.filter));
                         core.metrics.compacted.inc();
                         look.put_notice(Notice::Compacted(core.view.revision()), &mut frames);
                     }
                     Err(NoWatch::TooMany) => {
+                        socket.feeds.give_back(watch_bytes(&watch.filter));
                         return say_error(machine, &refuse(503, "too many watches"), None, out);
                     }
                 }
@@ -395,7 +428,9 @@ impl Connection {
                 let look = Look::Numbered(WatchId::new(id));
                 match socket.feeds.as_slice().iter().find(|feed| feed.look == look).map(|feed| feed.watcher) {
                     Some(watcher) => {
+                        let bytes = core.index.filter_of(watcher).map_or(0, watch_bytes);
                         socket.feeds.retain(|feed| feed.watcher != watcher);
+                        socket.feeds.give_back(bytes);
                         core.index.remove(watcher);
                         say(machine, format!("{{\"id\":{id},\"type\":\"canceled\"}}").as_bytes(), out);
                     }
@@ -476,7 +511,7 @@ impl Connection {
                 if let Some(notice) = notice {
                     look.put_notice(notice, &mut frames);
                 }
-                socket.feeds.push(feed);
+                socket.feeds.push(feed, &core.buffers.incoming);
                 say_frames(machine, &frames, out);
             }
             // A browser sees no status of a handshake: it is told on the WebSocket.
@@ -516,9 +551,10 @@ impl Connection {
         }
         let revision = core.view.revision();
         let mut frames = Vec::new();
-        let mut close = false;
+        let (mut close, mut gone) = (false, 0);
         socket.feeds.retain(|feed| {
             if feed.is_compacted(core) {
+                gone += core.index.filter_of(feed.watcher).map_or(0, watch_bytes);
                 feed.look.put_notice(Notice::Compacted(revision), &mut frames);
                 core.metrics.compacted.inc();
                 core.index.remove(feed.watcher);
@@ -530,6 +566,9 @@ impl Connection {
             }
             true
         });
+        if gone > 0 {
+            socket.feeds.give_back(gone);
+        }
         say_frames(machine, &frames, out);
         if close {
             close_compacted(machine, out, now);
@@ -539,6 +578,16 @@ impl Connection {
         }
         After::Open
     }
+}
+
+/// About how many bytes one more watch takes, of a filter that nobody else has.
+fn watch_bytes(filter: &Filter) -> usize {
+    const EACH: usize = 192;
+    let text = match filter {
+        Filter::Key(key) => key.len(),
+        Filter::Prefix(prefix) => prefix.len(),
+    };
+    EACH + text
 }
 
 /// The window of what is compressed for many, if this connection takes it.

@@ -414,6 +414,34 @@ fn a_large_answer_on_a_websocket_that_finds_no_room_is_refused_by_its_id() {
     assert_eq!(used(&mut sim), 0);
 }
 
+#[test]
+fn many_watches_of_one_websocket_are_counted_and_those_that_find_no_room_refused() {
+    let (mut sim, _handle) = with_buffers(32_000);
+    let client = sim.connect();
+    assert_eq!(say(&mut sim, &client, request("GET", "/v1/watch", UPGRADE)), UPGRADED);
+    let key = |id: usize| format!("{id:0>1000}");
+    let mut watch = |id: usize| {
+        let ask = format!(r#"{{"op":"watch","id":{id},"key":"{}"}}"#, key(id));
+        String::from_utf8_lossy(&say_bytes(&mut sim, &client, says(&ask))).into_owned()
+    };
+    let granted = (0..100).take_while(|&id| watch(id).contains("\"watching\"")).count();
+    assert!((20..32).contains(&granted), "{granted}");
+    let refused = r#""type":"error","status":503,"error":"too much is under way: try later"}"#;
+    assert!(watch(100).ends_with(&format!("{{\"id\":100,{refused}")));
+    assert!((24_000..=32_000).contains(&used(&mut sim)));
+    assert!(say_bytes(&mut sim, &client, says(r#"{"op":"cancel","id":3}"#)).ends_with(b"\"canceled\"}"));
+    let again = format!(r#"{{"op":"watch","id":3,"key":"{}"}}"#, key(3));
+    let granted_again = say_bytes(&mut sim, &client, says(&again));
+    assert_eq!(granted_again, message(r#"{"id":3,"type":"watching","revision":100}"#));
+    for id in 0..granted - 5 {
+        say_bytes(&mut sim, &client, says(&format!(r#"{{"op":"cancel","id":{id}}}"#)));
+    }
+    assert_eq!(used(&mut sim), 0, "these few are its connection's");
+    client.reset();
+    sim.run().unwrap();
+    nothing_is_left(&mut sim);
+}
+
 fn say_bytes(sim: &mut Sim<WatchServer>, client: &Client, bytes: Vec<u8>) -> Vec<u8> {
     client.send(bytes);
     sim.run().unwrap();
