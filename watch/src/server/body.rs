@@ -1,12 +1,12 @@
 //! Bodies of answers that are pulled: large values, answers to long polls, pages of a list.
 //!
 //! A list is made in pieces, each when the one before is written: it costs its reader one piece, however long it is. The pieces are
-//! small, but where one item is large: before that is made there is room for it in the budget.
+//! small, but where one item is large: before that is made there is room for it in the budget, or the page ends in front of it.
 
 use keepwatch_protocol::http1::{BodyTx, Exchange, ResponseHead, ServerConnection, StatusCode};
 use keepwatch_protocol::{After, Now, SendQueue};
 
-use super::connection::{Activity, Connection, Next, Protocol};
+use super::connection::{Activity, Connection, Protocol};
 use super::core::Core;
 use super::http::{FieldLine, JSON, NO_CACHE, NO_STORE};
 use super::kept::Outgoing;
@@ -45,8 +45,8 @@ pub(super) struct ListBody {
 enum Piece {
     Last,
     More,
-    /// There is no room for it yet, and nothing was made: it takes so many bytes.
-    NoRoom(usize),
+    /// There is no room for its first item.
+    NoRoom,
     /// The log moved past the revision of the list.
     Compacted,
 }
@@ -120,7 +120,7 @@ impl Connection {
                 return self.lend(exchange, StatusCode::OK, &fields, body, out, now);
             }
             Piece::More => {}
-            Piece::NoRoom(_) => return self.refuse_for_room(core, exchange, out, now),
+            Piece::NoRoom => return self.refuse_for_room(core, exchange, out, now),
             Piece::Compacted => {
                 let why = core.view.log().check(list.at).err().map(|error| error.to_string());
                 let body = shapes::error(&why.unwrap_or_default(), Some(core.view.revision()));
@@ -145,23 +145,29 @@ impl Connection {
     }
 
     /// Makes the next piece of the body that is being sent.
-    pub(super) fn next_piece<S: Store>(&mut self, core: &mut Core<S>) -> Next {
-        let Activity::Sending(sending) = &mut self.activity else { return Next::Nothing };
-        let Rest::List(list) = &mut sending.rest else { return Next::Nothing };
+    pub(super) fn next_piece<S: Store>(&mut self, core: &mut Core<S>) {
+        let (Activity::Sending(sending), Protocol::Http(http)) = (&mut self.activity, &mut self.protocol)
+        else {
+            return;
+        };
+        let Rest::List(list) = &mut sending.rest else { return };
         let (mut share, mut piece) = (core.buffers.outgoing.share(), Vec::new());
         match list.put_piece(core, &mut share, &mut piece) {
             Piece::Last => sending.rest = Rest::Nothing,
             Piece::More => {}
-            Piece::NoRoom(bytes) => return Next::NoRoom(bytes),
+            Piece::NoRoom => {
+                core.metrics.buffers_exhausted.inc();
+                list.put_end(list.after.as_ref(), &mut piece);
+                sending.rest = Rest::Nothing;
+            }
             Piece::Compacted => {
                 // A body that breaks off is understood as that.
                 sending.rest = Rest::Broken;
                 core.ready.push(self.id.slot() as u32);
-                return Next::Nothing;
+                return;
             }
         }
-        let Protocol::Http(http) = &mut self.protocol else { return Next::Nothing };
-        Next::Piece(sending.frame(http, share, piece))
+        self.outgoing = Some(Box::new(sending.frame(http, share, piece)));
     }
 
     pub(super) fn resume_sending(&mut self, out: &mut SendQueue, now: Now) -> After {
@@ -208,11 +214,7 @@ impl ListBody {
                 break Piece::Last;
             };
             if items == 0 || bytes == 0 {
-                out.extend_from_slice(b"],\"continue\":");
-                if let Some(last) = last.or(self.after.as_ref()) {
-                    put_string(&continue_token(self.at, last), out);
-                }
-                out.extend_from_slice(b"}\n");
+                self.put_end(last.or(self.after.as_ref()), out);
                 break Piece::Last;
             }
             let about = out.len() + change.bytes();
@@ -221,7 +223,8 @@ impl ListBody {
                     break Piece::More;
                 }
                 if !share.resize_to_send(about) {
-                    return Piece::NoRoom(about);
+                    out.clear();
+                    return Piece::NoRoom;
                 }
             }
             let before = out.len();
@@ -233,10 +236,20 @@ impl ListBody {
         };
         // Escaped, it may be more than it was.
         if !share.resize_to_send(out.len()) {
-            return Piece::NoRoom(out.len());
+            out.clear();
+            return Piece::NoRoom;
         }
         (self.items, self.bytes, self.begun) = (items, bytes, true);
         self.after = last.cloned().or(self.after.take());
         piece
+    }
+
+    /// Puts the end of a page behind this key, from where the next one goes on.
+    fn put_end(&self, last: Option<&Key>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"],\"continue\":");
+        if let Some(last) = last {
+            put_string(&continue_token(self.at, last), out);
+        }
+        out.extend_from_slice(b"}\n");
     }
 }

@@ -47,8 +47,10 @@ pub(super) struct Connection {
     again: Instant,
     pub(super) leaving: Leaving,
     pub(super) listed: Listed,
-    /// It stands among those that wait for [room](super::core::Roomless).
-    roomless: bool,
+    /// When it last looked there was no room for what it is to be sent.
+    pub(super) roomless: bool,
+    /// It stands among those that [wait](super::core::Roomless) for that.
+    waits: bool,
 }
 
 /// What a connection is to be lent next of what is made for it alone.
@@ -124,6 +126,7 @@ impl Connection {
             leaving: Leaving::No,
             listed: Listed::No,
             roomless: false,
+            waits: false,
         }
     }
 
@@ -282,6 +285,7 @@ impl Connection {
     fn prepare<S: Store>(&mut self, core: &mut Core<S>, now: Now) -> bool {
         core.delivery.clear();
         core.view.drop_most_encodings();
+        self.roomless = false;
         match &self.outgoing {
             // The end of the stream is among the connection's own bytes, and frames that were not begun would come behind it.
             Some(outgoing) if self.is_over() && !outgoing.is_begun() => {
@@ -292,7 +296,10 @@ impl Connection {
             None => {}
         }
         let next = match (&mut self.activity, &mut self.protocol) {
-            (Activity::Sending(_), _) => self.next_piece(core),
+            (Activity::Sending(_), _) => {
+                self.next_piece(core);
+                return self.outgoing.is_none();
+            }
             (Activity::Stream(stream), _) => stream.next_initial(core),
             (Activity::Socket(socket), Protocol::WebSocket(machine)) => socket.next_initial(core, machine),
             _ => return true,
@@ -329,7 +336,8 @@ impl Connection {
 
     /// It goes on when there is room for what it is to be sent: it is between two frames, and nothing is lost by that.
     fn wait_for_room<S>(&mut self, core: &mut Core<S>, bytes: usize, now: Now) {
-        if !std::mem::replace(&mut self.roomless, true) {
+        self.roomless = true;
+        if !std::mem::replace(&mut self.waits, true) {
             core.metrics.buffers_exhausted.inc();
             core.roomless.push(self.id, bytes, now);
         }
@@ -337,8 +345,13 @@ impl Connection {
 
     /// It has waited, and sees whether there is room now.
     pub(super) fn looks_for_room<S>(&mut self, core: &mut Core<S>) {
-        self.roomless = false;
+        self.waits = false;
         core.ready.push(self.slot());
+    }
+
+    /// Whether it stands among those that wait for room.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits
     }
 
     /// Whether a watch began behind some revision, and is to be told that it is now up to date.

@@ -151,8 +151,9 @@ impl<S: Store> WatchServer<S> {
     /// When it does something about this connection at the latest, by itself; `None` if it does not, or there is none.
     pub fn deadline_of(&self, id: ConnectionId) -> Option<Instant> {
         let connection = self.connections.get(id.slot())?.as_ref();
-        connection.filter(|connection| connection.id == id)?;
-        self.core.timers.deadline_of(id.slot())
+        let connection = connection.filter(|connection| connection.id == id)?;
+        let room = self.core.roomless.next().filter(|_| connection.waits_for_room());
+        earliest(self.core.timers.deadline_of(id.slot()), room)
     }
 
     /// Makes room: the first that is idle between two requests, and was so when it was looked at last, is closed.

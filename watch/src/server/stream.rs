@@ -338,6 +338,9 @@ impl Connection {
         let notice = if self.outgoing.is_some() {
             // What is said here would come before it. When it is written, it is seen what else is due.
             return After::Paused;
+        } else if heartbeat && self.roomless {
+            // It cannot say that it is up to date, and is silent for no longer than it promised: it may come back.
+            return self.end_stream(core, out, now);
         } else if feed.is_compacted(core) {
             core.metrics.compacted.inc();
             Notice::Compacted(core.view.revision())

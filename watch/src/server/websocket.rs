@@ -333,9 +333,7 @@ impl Connection {
                         match socket.room_for(&core.buffers.incoming, limit, (bytes.len(), first, last)) {
                             Some(assembler) => assembler,
                             None => {
-                                let code = CloseCode::TRY_AGAIN_LATER;
-                                let _closing = machine.close(code, "too much is under way", out, now);
-                                core.metrics.buffers_exhausted.inc();
+                                close_for_room(core, machine, out, now);
                                 socket.waiting = None;
                                 self.stop(core);
                                 continue;
@@ -549,6 +547,12 @@ impl Connection {
             // What is said here would come before it. When it is written, it is seen what else is due.
             return After::Open;
         }
+        if heartbeat && self.roomless {
+            // As on a stream: it may come back.
+            close_for_room(core, machine, out, now);
+            self.stop(core);
+            return After::Open;
+        }
         let revision = core.view.revision();
         let mut frames = Vec::new();
         let (mut close, mut gone) = (false, 0);
@@ -649,6 +653,12 @@ fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision
 fn say_no_room<S>(core: &Core<S>, machine: &mut Machine, id: u64, out: &mut SendQueue) {
     core.metrics.buffers_exhausted.inc();
     say_error(machine, &Refused { id: Some(id), status: 503, why: NO_ROOM.into() }, None, out);
+}
+
+fn close_for_room<S>(core: &Core<S>, machine: &mut Machine, out: &mut SendQueue, now: Now) {
+    core.metrics.buffers_exhausted.inc();
+    // Refused only if it closes already.
+    let _closing = machine.close(CloseCode::TRY_AGAIN_LATER, "too much is under way", out, now);
 }
 
 fn close_compacted(machine: &mut Machine, out: &mut SendQueue, now: Now) {

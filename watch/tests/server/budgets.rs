@@ -257,7 +257,7 @@ fn what_is_larger_than_all_there_is_goes_alone() {
 }
 
 #[test]
-fn a_list_whose_next_item_finds_no_room_waits_and_is_whole() {
+fn a_list_whose_next_item_finds_no_room_ends_its_page_there_and_goes_on_with_another() {
     let (mut sim, handle) = with_buffers(50_000);
     put(&mut sim, &handle, "a", "small");
     put(&mut sim, &handle, "b", "x".repeat(30_000));
@@ -265,14 +265,46 @@ fn a_list_whose_next_item_finds_no_room_waits_and_is_whole() {
     let stalled = slow(&mut sim, get("/v1/kv/b"));
     let lister = sim.connect();
     let begun = say(&mut sim, &lister, get("/v1/kv"));
-    assert!(begun.contains(r#"[{"key":"a""#) && begun.len() < 1000, "{begun}");
-    sim.advance(Duration::from_secs(20)).unwrap();
-    assert!(lister.receive().is_empty());
+    assert!(begun.contains(r#"[{"key":"a""#) && !begun.contains("xxx"), "{begun}");
+    assert!(begun.ends_with("],\"continue\":\"103.a\"}\n\r\n0\r\n\r\n"), "{begun}");
+    let next = get("/v1/kv?continue=103.a");
+    assert!(is_refused(&say(&mut sim, &lister, &next)));
     stalled.reset();
-    let rest = reads(&mut sim, &lister);
+    let rest = say(&mut sim, &lister, &next);
     assert!(rest.contains(&"x".repeat(30_000)) && rest.contains(&"\\\"".repeat(15_000)));
     assert!(rest.ends_with("]}\n\r\n0\r\n\r\n"), "{}", &rest[rest.len() - 50..]);
     assert_eq!(used(&mut sim), 0);
+}
+
+#[test]
+fn who_waits_for_room_is_silent_no_longer_than_a_heartbeat_and_comes_back() {
+    let (mut sim, handle) = with_buffers(50_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    let _stalled = slow(&mut sim, get("/v1/kv/a"));
+    let target = "/v1/watch?key=a&since=100";
+    let clients = [
+        (stream(LINES, target), b"0\r\n\r\n".to_vec()),
+        (stream("text/event-stream", target), b"\r\n0\r\n\r\n".to_vec()),
+        (request("GET", target, UPGRADE), closes(1013, "too much is under way")),
+        (stream(LINES, "/v1/watch?key=a&initial=true"), b"0\r\n\r\n".to_vec()),
+    ]
+    .map(|(request, end)| {
+        let client = sim.connect();
+        assert!(say(&mut sim, &client, request).ends_with("\r\n\r\n"));
+        (client, end)
+    });
+    put(&mut sim, &handle, "a", "y".repeat(30_000));
+    sim.advance(Duration::from_secs(24)).unwrap();
+    for (client, _) in &clients {
+        assert!(client.receive().is_empty());
+    }
+    sim.advance(Duration::from_secs(2)).unwrap();
+    for (client, end) in &clients {
+        let said = client.receive();
+        assert!(said.ends_with(end), "{}", said.escape_ascii());
+        let is_events = end.starts_with(b"\r\n0");
+        assert!(!is_events || said.windows(6).any(|field| field == b"retry:"), "{}", said.escape_ascii());
+    }
 }
 
 #[test]

@@ -652,8 +652,11 @@ fn write(
 /// A server and a driver that wait for ever for those who do not read.
 fn patient_server(keep: usize, buffers: usize) -> (WatchServer, Handle) {
     let mut config = keeping(keep);
-    // For what goes.
+    // For what goes. Who waits for room is not told to come back.
     config.buffers = 2 * buffers;
+    if buffers < 1 << 20 {
+        config.heartbeat = Duration::from_secs(1 << 30);
+    }
     config.websocket.ping_interval = None;
     config.websocket.close_timeout = Duration::from_secs(1 << 30);
     server(config)
