@@ -1,14 +1,14 @@
 //! A WebSocket: any number of watches on one connection, reads and writes, both ways.
 
+mod feeds;
 mod request;
-
-use std::slice;
 
 use keepwatch_protocol::websocket::{
     Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode, RecvError, Role,
 };
 use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
 
+use self::feeds::{Feeds, watch_bytes};
 use self::request::{Refused, Request, parse};
 use super::connection::{Activity, Connection, Next, Protocol};
 use super::core::{Core, Writer};
@@ -16,7 +16,6 @@ use super::delivery::Planned;
 use super::http::NO_ROOM;
 use super::stream::{Feed, NoWatch};
 use crate::budget::{Budget, FREE, Share};
-use crate::index::Filter;
 use crate::key::{Key, Revision};
 use crate::request::Watch;
 use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
@@ -33,24 +32,6 @@ pub(super) struct Socket {
     /// Bytes of messages in this turn, as they are when they are not compressed: all that came, and values and lists that were
     /// said.
     work: u32,
-}
-
-/// The watches of a WebSocket.
-enum Feeds {
-    None,
-    One(Feed),
-    Many(Box<Many>),
-}
-
-/// There was more than one watch.
-struct Many {
-    feeds: Vec<Feed>,
-    /// Where the next plan begins: the feeds take turns.
-    next: usize,
-    /// About how many bytes they hold, here and in the index, but for the first two.
-    bytes: usize,
-    /// Of the budget, for these.
-    share: Share,
 }
 
 /// A message that is here and not done.
@@ -170,98 +151,6 @@ impl Socket {
     /// So many bytes more were understood or said.
     fn worked(&mut self, bytes: usize) {
         self.work = self.work.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-    }
-}
-
-impl Feeds {
-    fn as_slice(&self) -> &[Feed] {
-        match self {
-            Self::None => &[],
-            Self::One(feed) => slice::from_ref(feed),
-            Self::Many(many) => &many.feeds,
-        }
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [Feed] {
-        match self {
-            Self::None => &mut [],
-            Self::One(feed) => slice::from_mut(feed),
-            Self::Many(many) => &mut many.feeds,
-        }
-    }
-
-    /// Room for one more watch. Returns whether there is any.
-    fn reserve(&mut self, filter: &Filter) -> bool {
-        let Self::Many(many) = self else { return true };
-        let bytes = many.bytes + watch_bytes(filter);
-        let reserved = many.share.resize(bytes);
-        if reserved {
-            many.bytes = bytes;
-        }
-        reserved
-    }
-
-    /// The room of watches that are gone, which were so many bytes.
-    fn give_back(&mut self, bytes: usize) {
-        if let Self::Many(many) = self {
-            many.bytes = many.bytes.saturating_sub(bytes);
-            // Less is always granted.
-            let _less = many.share.resize(many.bytes);
-        }
-    }
-
-    fn push(&mut self, feed: Feed, buffers: &Budget) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(feed),
-            Self::One(first) => {
-                let feeds = vec![first, feed];
-                Self::Many(Box::new(Many { feeds, next: 0, bytes: 0, share: buffers.share() }))
-            }
-            Self::Many(mut many) => {
-                many.feeds.push(feed);
-                Self::Many(many)
-            }
-        };
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(&mut Feed) -> bool) {
-        let left = match self {
-            Self::None => false,
-            Self::One(feed) => keep(feed),
-            Self::Many(many) => {
-                many.feeds.retain_mut(keep);
-                !many.feeds.is_empty()
-            }
-        };
-        if !left {
-            *self = Self::None;
-        }
-    }
-}
-
-impl Many {
-    fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
-        let count = self.feeds.len();
-        for step in 0..count {
-            let turn = (self.next + step) % count;
-            match self.feeds[turn].plan(core) {
-                Planned::All => {}
-                Planned::Compacted => {
-                    // The next plan begins, and ends, here: it is told so when nothing else is on its way.
-                    self.next = turn;
-                    return Planned::Compacted;
-                }
-                Planned::Part => {
-                    self.next = turn + 1;
-                    return Planned::Part;
-                }
-            }
-            if !core.delivery.has_room() {
-                self.next = turn + 1;
-                return Planned::Part;
-            }
-        }
-        Planned::All
     }
 }
 
@@ -582,16 +471,6 @@ impl Connection {
         }
         After::Open
     }
-}
-
-/// About how many bytes one more watch takes, of a filter that nobody else has.
-fn watch_bytes(filter: &Filter) -> usize {
-    const EACH: usize = 192;
-    let text = match filter {
-        Filter::Key(key) => key.len(),
-        Filter::Prefix(prefix) => prefix.len(),
-    };
-    EACH + text
 }
 
 /// The window of what is compressed for many, if this connection takes it.
