@@ -377,6 +377,20 @@ fn a_frame_that_finds_no_room_waits_and_small_ones_of_others_do_not() {
 }
 
 #[test]
+fn a_frame_that_is_not_begun_holds_nothing() {
+    let (mut sim, handle) = with_buffers(50_000);
+    put(&mut sim, &handle, "a", "x".repeat(30_000));
+    let watcher = sim.connect();
+    say(&mut sim, &watcher, stream(LINES, "/v1/watch?key=a"));
+    watcher.read_limit(0);
+    watcher.window(0);
+    put(&mut sim, &handle, "a", "y".repeat(30_000));
+    assert_eq!(used(&mut sim), 0);
+    watcher.window(1000);
+    assert!(reads(&mut sim, &watcher).contains(&"y".repeat(30_000)));
+}
+
+#[test]
 fn a_watcher_that_waited_for_longer_than_the_log_is_told() {
     let (server, handle) = server(config(|config: &mut Config| {
         config.buffers = 100_000;
