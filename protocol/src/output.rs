@@ -54,6 +54,9 @@ pub struct SendQueue {
 }
 
 impl SendQueue {
+    /// Memory that is not worth giving back while something waits.
+    const KEPT: usize = 16 << 10;
+
     /// An empty queue with a mark in bytes.
     pub fn new(mark: usize) -> Self {
         Self { bytes: Vec::new(), written: 0, mark }
@@ -79,7 +82,13 @@ impl SendQueue {
         self.len() > self.mark
     }
 
-    /// Says that the first `count` waiting bytes were written. Costs no move of the others.
+    /// How many bytes more may be put until it is [over its mark](SendQueue::over_mark).
+    pub fn room(&self) -> usize {
+        self.mark.saturating_sub(self.len())
+    }
+
+    /// Says that the first `count` waiting bytes were written. Costs no move of the others, until they are the smaller part: then
+    /// the memory of what was written is given back.
     pub fn wrote(&mut self, count: usize) {
         self.written = self.written.saturating_add(count).min(self.bytes.len());
         if self.written == self.bytes.len() {
@@ -88,6 +97,9 @@ impl SendQueue {
         } else if self.written >= 4096 && self.written >= self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
             self.written = 0;
+            if self.bytes.capacity() > Self::KEPT.max(2 * self.bytes.len()) {
+                self.bytes.shrink_to(Self::KEPT);
+            }
         }
     }
 
@@ -317,6 +329,21 @@ mod tests {
     }
 
     #[test]
+    fn a_send_queue_holds_less_when_most_of_something_large_was_written() {
+        let mut queue = SendQueue::new(10);
+        queue.put(&vec![1; 1 << 20]);
+        while queue.len() > 1000 {
+            queue.wrote(1000);
+            assert!(
+                queue.capacity() < 4 * queue.len() + (32 << 10),
+                "{} for {}",
+                queue.capacity(),
+                queue.len()
+            );
+        }
+    }
+
+    #[test]
     fn what_waits_is_moved_only_where_much_was_written_and_little_waits() {
         for (put, wrote, moved) in [(100, 60, false), (100_000, 5000, false), (100_000, 60_000, true)] {
             let mut queue = SendQueue::new(10);
@@ -339,11 +366,13 @@ mod tests {
     fn the_mark_is_passed_by_more_than_it() {
         let mut queue = SendQueue::new(2);
         queue.put(b"ab");
-        assert!(!queue.over_mark());
+        assert!(!queue.over_mark() && queue.room() == 0);
         queue.put(b"c");
-        assert!(queue.over_mark());
+        assert!(queue.over_mark() && queue.room() == 0);
         queue.wrote(1);
         assert!(!queue.over_mark());
+        queue.wrote(1);
+        assert_eq!(queue.room(), 1);
     }
 
     #[test]

@@ -48,8 +48,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = count)]
     pub connections_per_address: Option<usize>,
 
-    /// Memory that requests which have not come to their end and answers that are not read may take together: digits and KiB, MiB
-    /// or GiB. Beyond it requests are answered 503, and a WebSocket that sends a message in parts is closed with 1013
+    /// Memory that requests which have not come to their end, and what is sent and not read, may take together, half for each:
+    /// digits and KiB, MiB or GiB. Beyond it requests are answered 503, a WebSocket that sends a message in parts is closed with
+    /// 1013, and large changes wait
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = buffers)]
     pub buffers: usize,
 
@@ -123,10 +124,10 @@ fn memory(text: &str) -> Result<usize, String> {
     if bytes < LEAST_MEMORY { Err("it is at least 1MiB".into()) } else { Ok(bytes) }
 }
 
-/// A message of a WebSocket, or the longest answer to a long poll, has to fit.
+/// In half of it the longest answer has to fit: a page, and one item more. A value of 1 MiB may be 6 MiB of JSON.
 fn buffers(text: &str) -> Result<usize, String> {
     let bytes = memory(text)?;
-    if bytes < 4 << 20 { Err("it is at least 4MiB".into()) } else { Ok(bytes) }
+    if bytes < 16 << 20 { Err("it is at least 16MiB".into()) } else { Ok(bytes) }
 }
 
 #[cfg(feature = "deflate")]
@@ -233,7 +234,7 @@ mod tests {
             (["--hold", "2000m"], "from 1s to 60m"),
             (["--connections", "0"], "from 1 to"),
             (["--connections-per-address", "x"], "from 1 to"),
-            (["--buffers", "3MiB"], "at least 4MiB"),
+            (["--buffers", "15MiB"], "at least 16MiB"),
             (["--buffers", "64"], "digits and KiB, MiB or GiB"),
             (["--log", "1KiB"], "at least 1MiB"),
             (["--log-age", "999ms"], "at least 1s"),

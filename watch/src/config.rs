@@ -24,8 +24,10 @@ pub struct Config {
     /// Connections of one address at once, which for IPv6 is the network of 64 bits; more are answered 503. A proxy is one
     /// address. Default: no limit of its own.
     pub connections_per_address: usize,
-    /// Bytes that requests which have not come to their end, and answers to long polls which are not read, may hold together, on
-    /// all machines that share a store. Beyond it requests are answered 503, and a WebSocket is closed with 1013; what is larger than this is so always. Default: 256 MiB.
+    /// Bytes that requests which have not come to their end, and what is sent and not read, may hold together, half for each, on all
+    /// machines that share a store. What has at most 16 KiB is its connection's, and not counted. Beyond it a request is answered
+    /// 503, an operation on a WebSocket with an error, a message in parts closes with 1013, and what is being delivered waits. A
+    /// request that is larger than its half is refused always; what is sent and larger is sent when nothing else is. Default: 256 MiB.
     pub buffers: usize,
     /// Watchers that are told of a change in one step, between which others have their turn. A change goes to those of one filter
     /// without steps where they are a thirty-second of this, or fewer. Default: 256.

@@ -80,21 +80,26 @@ pub(crate) struct Encoded {
     bytes: Arc<[u8]>,
     /// Where each frame ends. Not `u32`: a batch of large values may pass 4 GiB when it is encoded.
     ends: Box<[usize]>,
+    /// The bytes of the largest frame.
+    largest: usize,
 }
 
 impl Encoded {
     /// Encodes these changes. The frames grow in `scratch`, whose content is lost, and are then copied to their exact size.
     pub(crate) fn new(changes: &[Change], encoder: &dyn Encoder, scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
+        let mut largest = 0;
         let ends = changes
             .iter()
             .enumerate()
             .map(|(index, change)| {
+                let start = scratch.len();
                 encoder.encode(change, ends_commit(changes, index), scratch);
+                largest = largest.max(scratch.len() - start);
                 scratch.len()
             })
             .collect();
-        Self { bytes: Arc::from(&**scratch), ends }
+        Self { bytes: Arc::from(&**scratch), ends, largest }
     }
 
     /// All frames. A clone keeps them alive, whatever becomes of the log: this is what a half written frame holds.
@@ -116,6 +121,11 @@ impl Encoded {
     /// The frame of the change with that index. Empty behind the last one.
     pub(crate) fn frame_bytes(&self, index: usize) -> &[u8] {
         self.bytes.get(self.frame(index)).unwrap_or(&[])
+    }
+
+    /// The bytes of the largest frame.
+    pub(crate) fn largest(&self) -> usize {
+        self.largest
     }
 
     /// About how many bytes of memory it holds.
@@ -164,6 +174,7 @@ mod tests {
         assert_eq!(encoded.frame_bytes(1), b"bcd\n");
         assert_eq!(encoded.frames(0..2), 0..6);
         assert_eq!(encoded.frames(1..3), 2..8);
+        assert_eq!(encoded.largest(), 4);
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl View {
         self.log.drop_encodings()
     }
 
+    /// The same in the middle of a turn: [`Log::drop_most_encodings`].
+    pub(crate) fn drop_most_encodings(&mut self) {
+        self.log.drop_most_encodings();
+    }
+
     /// The revision that the state is at now.
     pub(crate) fn revision(&self) -> Revision {
         self.log.revision()

@@ -19,10 +19,12 @@ use keepwatch_protocol::{
     After, ConnectionId, Fill, Input, Instant, Leases, Now, SendQueue, Slices, earliest,
 };
 
+use super::body::Sending;
 use super::core::Core;
-use super::delivery::{Outgoing, Planned, fill_of};
+use super::delivery::{Planned, Reserved, fill_of};
 use super::demo::{Count, Hello};
-use super::http::{Receiving, Sending};
+use super::http::Receiving;
+use super::kept::Outgoing;
 use super::stream::{Held, Stream};
 use super::websocket::Socket;
 use crate::store::Store;
@@ -45,6 +47,19 @@ pub(super) struct Connection {
     again: Instant,
     pub(super) leaving: Leaving,
     pub(super) listed: Listed,
+    /// When it last looked there was no room for what it is to be sent.
+    pub(super) roomless: bool,
+    /// It stands among those that [wait](super::core::Roomless) for that.
+    waits: bool,
+}
+
+/// What a connection is to be lent next of what is made for it alone.
+pub(super) enum Next {
+    Piece(Outgoing),
+    /// There is more, and no room for it yet: it takes so many bytes.
+    NoRoom(usize),
+    /// Nothing.
+    Nothing,
 }
 
 /// Whether a connection stands among those that are [idle](super::core::IdleConnections) between requests.
@@ -110,6 +125,8 @@ impl Connection {
             again: Instant::START,
             leaving: Leaving::No,
             listed: Listed::No,
+            roomless: false,
+            waits: false,
         }
     }
 
@@ -267,6 +284,8 @@ impl Connection {
     /// Makes ready what is to be lent: the next piece of a body, or a plan. Returns whether that is all for now.
     fn prepare<S: Store>(&mut self, core: &mut Core<S>, now: Now) -> bool {
         core.delivery.clear();
+        core.view.drop_most_encodings();
+        self.roomless = false;
         match &self.outgoing {
             // The end of the stream is among the connection's own bytes, and frames that were not begun would come behind it.
             Some(outgoing) if self.is_over() && !outgoing.is_begun() => {
@@ -276,34 +295,63 @@ impl Connection {
             Some(_) => return false,
             None => {}
         }
-        let planned = match (&mut self.activity, &mut self.protocol) {
+        let next = match (&mut self.activity, &mut self.protocol) {
             (Activity::Sending(_), _) => {
-                self.next_piece(core, now);
+                self.next_piece(core);
                 return self.outgoing.is_none();
             }
-            (Activity::Stream(stream), _) => match stream.next_initial(core) {
-                Some(piece) => {
-                    self.outgoing = Some(Box::new(piece));
-                    return false;
-                }
-                None => stream.plan(core),
-            },
-            (Activity::Socket(socket), Protocol::WebSocket(machine)) => {
-                match socket.next_initial(core, machine) {
-                    Some(piece) => {
-                        self.outgoing = Some(Box::new(piece));
-                        return false;
-                    }
-                    None => socket.plan(core),
-                }
+            (Activity::Stream(stream), _) => stream.next_initial(core),
+            (Activity::Socket(socket), Protocol::WebSocket(machine)) => socket.next_initial(core, machine),
+            _ => return true,
+        };
+        match next {
+            Next::Piece(piece) => {
+                self.outgoing = Some(Box::new(piece));
+                return false;
             }
+            Next::NoRoom(bytes) => {
+                self.wait_for_room(core, bytes, now);
+                return true;
+            }
+            Next::Nothing => {}
+        }
+        let planned = match &mut self.activity {
+            Activity::Stream(stream) => stream.plan(core),
+            Activity::Socket(socket) => socket.plan(core),
             _ => return true,
         };
         // What is to be told is told when it is resumed. Where frames are due, that they were all is told behind them.
         if planned == Planned::Compacted || core.delivery.is_empty() && self.has_caught_up(core) {
             core.ready.push(self.slot());
         }
-        planned != Planned::Part
+        match core.delivery.reserve(&core.view, &mut core.keeping) {
+            Reserved::All => planned != Planned::Part,
+            Reserved::NoRoom(bytes) if core.delivery.is_empty() => {
+                self.wait_for_room(core, bytes, now);
+                true
+            }
+            Reserved::Part | Reserved::NoRoom(_) => false,
+        }
+    }
+
+    /// It goes on when there is room for what it is to be sent: it is between two frames, and nothing is lost by that.
+    fn wait_for_room<S>(&mut self, core: &mut Core<S>, bytes: usize, now: Now) {
+        self.roomless = true;
+        if !std::mem::replace(&mut self.waits, true) {
+            core.metrics.buffers_exhausted.inc();
+            core.roomless.push(self.id, bytes, now);
+        }
+    }
+
+    /// It has waited, and sees whether there is room now.
+    pub(super) fn looks_for_room<S>(&mut self, core: &mut Core<S>) {
+        self.waits = false;
+        core.ready.push(self.slot());
+    }
+
+    /// Whether it stands among those that wait for room.
+    pub(super) fn waits_for_room(&self) -> bool {
+        self.waits
     }
 
     /// Whether a watch began behind some revision, and is to be told that it is now up to date.

@@ -11,12 +11,13 @@ use keepwatch_protocol::{Blocks, ConnectionId, Instant, Now, http1, websocket};
 
 use super::Shared;
 use super::delivery::Delivery;
+use super::kept::Keeping;
 use super::metrics::{Levels, Metrics};
 use super::publishing::Publishing;
 use super::stream::Answered;
 use super::watcher::{self, Owner, Watcher};
 use crate::admission::{Guests, IdleShown};
-use crate::budget::Budget;
+use crate::budget::Buffers;
 use crate::change::Batch;
 use crate::compressed::Tally;
 use crate::config::Config;
@@ -53,7 +54,9 @@ pub(super) struct Core<S> {
     pub(super) guests: Guests,
     pub(super) idle: IdleConnections,
     /// What requests and answers under way may hold.
-    pub(super) buffers: Budget,
+    pub(super) buffers: Buffers,
+    pub(super) keeping: Keeping,
+    pub(super) roomless: Roomless,
     pub(super) page: Arc<[u8]>,
     pub(super) farewells: Option<Farewells>,
     random: Rng,
@@ -99,6 +102,8 @@ impl<S: Store> Core<S> {
             idle: IdleConnections::new(guests.idle()),
             guests,
             buffers: buffers.clone(),
+            keeping: Keeping::new(buffers.outgoing.clone()),
+            roomless: Roomless::default(),
             page: Arc::from(&include_bytes!("../page.html")[..]),
             farewells: None,
             random: Rng::with_seed(seed),
@@ -140,6 +145,7 @@ impl<S: Store> Core<S> {
                 Outcome::Batch(batch) => self.apply(&batch),
                 Outcome::Reply(ticket, reply) => self.replied(ticket, reply),
                 Outcome::Snapshot(snapshot) => {
+                    self.keeping.forget();
                     if self.view.restore(snapshot) {
                         let (ready, publishing) = (&mut self.ready, &mut self.publishing);
                         self.index.drop_news();
@@ -409,6 +415,47 @@ impl IdleConnections {
         self.order.retain(|&id| is_open(id));
         self.order.shrink_to(2 * self.order.len() + 64);
         self.shown.set(self.order.len());
+    }
+}
+
+/// Connections that are to be sent something large and found no [room](Buffers) for it, each with how much it takes. First come,
+/// first served; each stands here once. Room may be made on any thread, so they are looked at again and again.
+#[derive(Debug, Default)]
+pub(super) struct Roomless {
+    waiting: VecDeque<(ConnectionId, usize)>,
+    next: Option<Instant>,
+}
+
+impl Roomless {
+    const PAUSE: Duration = Duration::from_millis(25);
+    /// Those that go on at once.
+    pub(super) const AT_ONCE: usize = 64;
+
+    pub(super) fn push(&mut self, id: ConnectionId, bytes: usize, now: Now) {
+        self.waiting.push_back((id, bytes));
+        self.next.get_or_insert(now.instant + Self::PAUSE);
+    }
+
+    /// When they are to be looked at again.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Who is first, and how much it takes.
+    pub(super) fn first(&self) -> Option<(ConnectionId, usize)> {
+        self.waiting.front().copied()
+    }
+
+    pub(super) fn pop(&mut self) {
+        self.waiting.pop_front();
+    }
+
+    /// They were looked at.
+    pub(super) fn looked(&mut self, now: Instant) {
+        self.next = self.first().map(|_| now + Self::PAUSE);
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
     }
 }
 

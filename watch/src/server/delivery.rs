@@ -3,64 +3,22 @@
 //! It takes two steps, as making encodings changes the log and lending borrows it: first the frames that are due are
 //! *planned* (from the watcher's cursor on, each found and encoded), then they are *lent*. What was written moves the cursors.
 //! A frame of which a part was written leaves the log's keeping: its rest becomes [`Outgoing`] of the connection, shared
-//! bytes that outlive the log, and the cursor stands behind it.
+//! bytes that outlive the log, and the cursor stands behind it. So between the two steps room is *reserved* for one that is large.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use keepwatch_protocol::{Fill, Lease, Leases, Slices};
+use keepwatch_protocol::{Fill, Slices};
 
+use super::kept::{Keeping, Kept, Outgoing};
 use super::watcher::{self, Watcher};
+use crate::budget::FREE;
 use crate::change::Change;
 use crate::encoding::{Encoded, EncodingId};
 use crate::index::{Filter, Index, WatcherId};
 use crate::key::{Position, Revision};
 use crate::surface::{Look, Surfaces, chunk_payload};
 use crate::view::View;
-
-/// Bytes that a connection is being sent, whatever becomes of what they came from.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    parts: VecDeque<Lease>,
-    begun: bool,
-}
-
-impl Outgoing {
-    pub(super) fn push(&mut self, lease: impl Into<Lease>) {
-        let lease = lease.into();
-        if !lease.is_empty() {
-            self.parts.push_back(lease);
-        }
-    }
-
-    /// Whether some of it was written: then nothing else may be, before its rest.
-    pub(super) fn is_begun(&self) -> bool {
-        self.begun
-    }
-
-    /// Drops what was written. Returns whether anything is left.
-    pub(super) fn sent(&mut self, mut bytes: usize) -> bool {
-        self.begun |= bytes > 0;
-        while let Some(first) = self.parts.front_mut() {
-            if bytes < first.len() {
-                first.advance(bytes);
-                return true;
-            }
-            bytes -= first.len();
-            self.parts.pop_front();
-        }
-        false
-    }
-
-    pub(super) fn lend<'a>(&'a self, to: &mut Slices<'a>) {
-        let _all = self.parts.iter().all(|lease| to.push(lease));
-    }
-
-    pub(super) fn lease(&self, to: &mut Leases) {
-        let _all = self.parts.iter().all(|lease| to.push(lease.clone()));
-    }
-}
 
 /// What a plan for one watcher came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +31,16 @@ pub(super) enum Planned {
     Compacted,
 }
 
+/// What became of a plan as room was reserved for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reserved {
+    All,
+    /// What is left of it is a part.
+    Part,
+    /// The same, and what would be next finds no room: it takes so many bytes.
+    NoRoom(usize),
+}
+
 /// The frames planned for the connection that is being filled.
 #[derive(Debug, Default)]
 pub(super) struct Delivery {
@@ -82,6 +50,8 @@ pub(super) struct Delivery {
     bytes: usize,
     /// Bytes of encodings that were made for it.
     made: usize,
+    /// Room for the last frame, if it is large.
+    kept: Option<Arc<Kept>>,
     /// What was planned last, if it is the same for everyone who watches the same.
     same: Option<Same>,
 }
@@ -136,6 +106,7 @@ impl Delivery {
         self.heads.clear();
         self.bytes = 0;
         self.made = 0;
+        self.kept = None;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -305,6 +276,43 @@ impl Delivery {
         }
     }
 
+    /// Reserves room for what may be cut: of frames that are large one is left, behind all that are not, and only with room for it.
+    pub(super) fn reserve(&mut self, view: &View, keeping: &mut Keeping) -> Reserved {
+        if self.bytes <= FREE {
+            return Reserved::All;
+        }
+        for index in 0..self.plan.len() {
+            let Some(run) = self.plan.get_mut(index) else { break };
+            let Some((encoded, first)) = run.encoded(view) else { continue };
+            if encoded.largest() <= FREE {
+                continue;
+            }
+            let length = |frame: usize| encoded.frame(first + frame).len();
+            let small = (0..run.frames).take_while(|&frame| length(frame) <= FREE).count();
+            if small == run.frames {
+                continue;
+            }
+            let reserved = if small > 0 {
+                run.shorten(small, encoded.frames(first..first + small).len());
+                Reserved::Part
+            } else if let Some(kept) = keeping.frame(run.at, run.encoding, length(0)) {
+                self.kept = Some(kept);
+                let more = run.frames > 1;
+                if more {
+                    run.shorten(1, length(0));
+                }
+                if more || index + 1 < self.plan.len() { Reserved::Part } else { Reserved::All }
+            } else {
+                let bytes = length(0);
+                self.plan.truncate(index);
+                return Reserved::NoRoom(bytes);
+            };
+            self.plan.truncate(index + 1);
+            return reserved;
+        }
+        Reserved::All
+    }
+
     /// Lends what is planned. Returns whether there was room for all.
     pub(super) fn lend<'a>(&'a self, view: &'a View, to: &mut Slices<'a>) -> bool {
         self.plan.iter().all(|run| {
@@ -315,15 +323,31 @@ impl Delivery {
         })
     }
 
-    /// Takes what is planned out of the log's keeping, as if it were written: the cursors stand behind it.
-    /// Returns how many frames these are.
+    /// Takes what is planned out of the log's keeping, as if it were written: the cursors stand behind it. Of what is not large,
+    /// so much as a connection may have. Returns how many frames these are.
     pub(super) fn take(&mut self, view: &View, index: &mut Index<Watcher>) -> (Outgoing, usize) {
         let mut outgoing = Outgoing::default();
-        let mut frames = 0;
+        let (mut frames, mut left) = (0, FREE);
+        let kept = self.kept.take();
         for run in &self.plan {
-            self.put_rest(run, 0, run.frames, view, &mut outgoing);
-            set_cursor(index, view, run.watcher, run.next);
-            frames += run.frames;
+            let taken = if run.bytes <= left { run.frames } else { run.cut(left, view).0 };
+            // The first of all is taken in any case: it is small, with its head, or there is room for it.
+            let taken = if outgoing.is_empty() { taken.max(1) } else { taken };
+            if taken == 0 {
+                break;
+            }
+            self.put_rest(run, 0..taken, view, kept.as_ref(), &mut outgoing);
+            set_cursor(
+                index,
+                view,
+                run.watcher,
+                if taken == run.frames { run.next } else { run.at.plus(taken) },
+            );
+            frames += taken;
+            if taken < run.frames {
+                break;
+            }
+            left = left.saturating_sub(run.bytes);
         }
         self.clear();
         (outgoing, frames)
@@ -338,6 +362,7 @@ impl Delivery {
     ) -> (Option<Outgoing>, usize) {
         let mut frames = 0;
         let mut rest = None;
+        let kept = self.kept.take();
         for run in &self.plan {
             if bytes == 0 {
                 break;
@@ -352,7 +377,7 @@ impl Delivery {
             frames += whole + usize::from(into > 0);
             if into > 0 {
                 let mut outgoing = Outgoing::default();
-                self.put_rest(run, whole, whole + 1, view, &mut outgoing);
+                self.put_rest(run, whole..whole + 1, view, kept.as_ref(), &mut outgoing);
                 outgoing.sent(into);
                 rest = Some(outgoing);
             }
@@ -370,20 +395,50 @@ impl Delivery {
     }
 
     /// The frames of a run with these indices, and its head, as shared bytes.
-    fn put_rest(&self, run: &Run, from: usize, to: usize, view: &View, outgoing: &mut Outgoing) {
-        if let Some(head) = self.heads.get(run.head.clone()) {
-            outgoing.push(Arc::<[u8]>::from(head));
+    fn put_rest(
+        &self,
+        run: &Run,
+        frames: Range<usize>,
+        view: &View,
+        kept: Option<&Arc<Kept>>,
+        outgoing: &mut Outgoing,
+    ) {
+        if let Some(head) = self.heads.get(run.head.clone()).filter(|head| !head.is_empty()) {
+            outgoing.push_small(&Arc::from(head), 0..head.len());
         }
-        if let Some((bytes, mut range)) = run.shared(view) {
-            if let (Some((encoded, first)), true) = (run.encoded(view), run.frames > 1) {
-                range = encoded.frames(first + from..first + to);
+        let (Some((encoded, first)), Some((bytes, mut range))) = (run.encoded(view), run.shared(view)) else {
+            return;
+        };
+        if run.frames > 1 {
+            range = encoded.frames(first + frames.start..first + frames.end);
+        }
+        match kept.filter(|_| range.len() > FREE) {
+            // What is kept is one frame, whoever is sent it with or without its chunk around it.
+            Some(kept) => {
+                let frame = encoded.frame(first);
+                let within = range.start - frame.start..range.end - frame.start;
+                let whole = kept.bytes(|| {
+                    if frame.len() == bytes.len() {
+                        Arc::clone(bytes)
+                    } else {
+                        Arc::from(encoded.frame_bytes(first))
+                    }
+                });
+                outgoing.push_kept(Arc::clone(kept), whole, within);
             }
-            outgoing.push(Lease::new(Arc::clone(bytes), range));
+            None => outgoing.push_small(bytes, range),
         }
     }
 }
 
 impl Run {
+    /// Only the first of its frames, which are so long.
+    fn shorten(&mut self, frames: usize, length: usize) {
+        self.frames = frames;
+        self.bytes = self.head.len() + length;
+        self.next = self.at.plus(frames);
+    }
+
     /// The shared bytes that the frames lie in, and where.
     fn shared<'a>(&self, view: &'a View) -> Option<(&'a Arc<[u8]>, Range<usize>)> {
         let (encoded, index) = self.encoded(view)?;

@@ -135,7 +135,7 @@ impl Connection {
             }
             Activity::Count(count) => count.body,
             Activity::Stream(stream) => {
-                if core.farewells.is_some() {
+                if core.farewells.is_some() || self.roomless {
                     // An EventSource comes back by itself: not at once, and not with all the others.
                     let mut frame = Vec::new();
                     stream.look().put_retry(core.retry(), &mut frame);

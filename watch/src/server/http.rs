@@ -1,17 +1,18 @@
 //! HTTP: requests that are understood, and the answers that are no stream.
 
-use keepwatch_protocol::http1::{BodyTx, Disposition, Event, Exchange, ResponseHead, StatusCode};
+use keepwatch_protocol::http1::{Disposition, Event, Exchange, StatusCode};
 use keepwatch_protocol::websocket::deflate::Agreed;
-use keepwatch_protocol::{After, Input, Lease, Now, SendQueue, websocket};
+use keepwatch_protocol::{After, Input, Now, SendQueue, websocket};
 
+use super::body::ListBody;
 use super::connection::{Activity, Connection, Leaving, Protocol};
 use super::core::{Core, Writer};
-use super::delivery::Outgoing;
+use super::kept::Outgoing;
 use super::websocket::Socket;
-use crate::budget::Share;
+use crate::budget::{FREE, Share};
 use crate::key::{Key, Revision};
-use crate::request::{self, Call, Continue, EntityTags, Hold, Precondition, Refusal};
-use crate::shapes::{self, Written, continue_token, put_item_members, put_string};
+use crate::request::{self, Call, EntityTags, Hold, Precondition, Refusal};
+use crate::shapes::{self, Written};
 use crate::store::{Condition, Operation, Reply, Store};
 
 /// A request that was understood, and whose end has not come.
@@ -39,54 +40,16 @@ impl Receiving {
     }
 }
 
-/// An answer whose body is pulled.
-pub(super) struct Sending {
-    body: BodyTx,
-    /// What is made from piece to piece; `None`: everything is on its way.
-    list: Option<ListBody>,
-    /// Of the budget, for what is on its way and is nobody else's.
-    share: Option<Share>,
-}
-
-/// A list, from where it is made on.
-struct ListBody {
-    prefix: String,
-    at: Revision,
-    after: Option<Key>,
-    items: usize,
-    bytes: usize,
-    begun: bool,
-}
-
-/// Bodies up to this size are copied behind their head; larger ones are lent.
-pub(super) const COPIED: usize = 8 << 10;
 /// Pipelined writes of one connection that the store is asked about before others have their turn: each costs a look at
 /// everyone who watches its key.
 const DECIDED_AT_ONCE: usize = 16;
-/// The size of a piece of a list, about.
-const PIECE: usize = 16 << 10;
 
 pub(super) type FieldLine<'a> = (&'a str, &'a [u8]);
 pub(super) const JSON: FieldLine<'static> = ("Content-Type", b"application/json");
 pub(super) const NOSNIFF: FieldLine<'static> = ("X-Content-Type-Options", b"nosniff");
 /// A cache may keep it, and asks each time whether it still holds.
-const NO_CACHE: FieldLine<'static> = ("Cache-Control", b"no-cache");
+pub(super) const NO_CACHE: FieldLine<'static> = ("Cache-Control", b"no-cache");
 pub(super) const NO_STORE: FieldLine<'static> = ("Cache-Control", b"no-store");
-
-impl Sending {
-    pub(super) fn new(body: BodyTx) -> Self {
-        Self { body, list: None, share: None }
-    }
-
-    /// What is on its way is held by this share.
-    pub(super) fn hold(&mut self, share: Share) {
-        self.share = Some(share);
-    }
-
-    pub(super) fn is_made(&self) -> bool {
-        self.list.is_none()
-    }
-}
 
 impl Connection {
     pub(super) fn receive_http<S: Store>(
@@ -124,7 +87,7 @@ impl Connection {
                                 let _sent = http.proceed(&exchange, out);
                             }
                             // Nothing is reserved on the word of a head.
-                            let share = core.buffers.share();
+                            let share = core.buffers.incoming.share();
                             receiving = Some(Receiving { exchange, call, body: Vec::new(), share });
                         }
                         Err(refusal) => self.refuse(core, exchange, &refusal, out, now),
@@ -136,7 +99,7 @@ impl Connection {
                         matches!(receiving.call, Call::Put { .. }) && !receiving.take(data)
                     });
                     if let Some(Receiving { exchange, .. }) = refused {
-                        self.refuse(core, exchange, &no_memory(), out, now);
+                        self.refuse_for_room(core, exchange, out, now);
                     }
                 }
                 Ok(Event::Trailers(_)) => {}
@@ -264,6 +227,7 @@ impl Connection {
                         "Memory of requests and answers that are under way",
                         core.buffers.used(),
                     ),
+                    ("buffered_limit_bytes", "How much that may be", core.buffers.limit()),
                 ];
                 let text = core.metrics.text(&core.compressed, shared);
                 let kind = b"application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -277,8 +241,9 @@ impl Connection {
                     NOSNIFF,
                     NO_CACHE,
                 ];
-                let page = core.page.clone();
-                self.lend(exchange, StatusCode::OK, &fields, page.into(), out, now);
+                // There is one of it, whoever is sent it.
+                let page = Outgoing::small(core.page.clone());
+                self.lend(exchange, StatusCode::OK, &fields, page, out, now);
             }
         }
     }
@@ -305,42 +270,16 @@ impl Connection {
         let fields =
             [("Content-Type", &b"application/octet-stream"[..]), NOSNIFF, NO_CACHE, ("ETag", tag.as_bytes())];
         let value = change.value.clone().unwrap_or_default();
-        self.lend(exchange, StatusCode::OK, &fields, value.into(), out, now);
-    }
-
-    /// An answer with a body that is shared: copied if it is small, lent if it is not.
-    pub(super) fn lend(
-        &mut self,
-        exchange: Exchange,
-        status: StatusCode,
-        fields: &[FieldLine<'_>],
-        body: Lease,
-        out: &mut SendQueue,
-        now: Now,
-    ) {
-        if body.len() <= COPIED {
-            return self.answer(exchange, status, fields, &body, out, now);
+        let mut body = Outgoing::default();
+        if value.len() > FREE {
+            let Some(kept) = core.keeping.value(&value) else {
+                return self.refuse_for_room(core, exchange, out, now);
+            };
+            body.push_kept(kept, &value, 0..value.len());
+        } else {
+            body.push_small(&value, 0..value.len());
         }
-        let Protocol::Http(http) = &mut self.protocol else { return };
-        let head = ResponseHead::with_length(status, fields, body.len() as u64);
-        match http.respond(exchange, &head, out, now) {
-            Err(refused) => {
-                self.answer(refused.token, StatusCode::INTERNAL_SERVER_ERROR, &[], b"", out, now);
-            }
-            Ok(mut sent) => {
-                if sent.is_suppressed() {
-                    let _finished = http.finish(sent, out, now);
-                    return;
-                }
-                // It is counted at once, as the bytes are certain.
-                let counted = http.framed(&mut sent, body.len() as u64);
-                debug_assert!(counted.is_ok());
-                let mut outgoing = Outgoing::default();
-                outgoing.push(body);
-                self.outgoing = Some(Box::new(outgoing));
-                self.activity = Activity::Sending(Box::new(Sending::new(sent)));
-            }
-        }
+        self.lend(exchange, StatusCode::OK, &fields, body, out, now);
     }
 
     fn write<S: Store>(
@@ -402,64 +341,17 @@ impl Connection {
         self.answer(exchange, refusal.status, &fields, &body, out, now);
     }
 
-    fn list<S: Store>(
+    /// There is no room in the budget of what is under way.
+    pub(super) fn refuse_for_room<S: Store>(
         &mut self,
         core: &mut Core<S>,
         exchange: Exchange,
-        mut list: ListBody,
         out: &mut SendQueue,
         now: Now,
     ) {
-        if let Err(error) = core.view.log().check(list.at) {
-            let body = shapes::error(&error.to_string(), Some(core.view.revision()));
-            return self.answer(exchange, StatusCode::GONE, &[JSON, NO_STORE], &body, out, now);
-        }
-        let mut piece = Vec::new();
-        let fields = [JSON, NO_CACHE];
-        if let Ok(true) = list.put_piece(core, &mut piece) {
-            return self.answer(exchange, StatusCode::OK, &fields, &piece, out, now);
-        }
-        let Protocol::Http(http) = &mut self.protocol else { return };
-        match http.respond(exchange, &ResponseHead::stream(StatusCode::OK, &fields), out, now) {
-            Err(refused) => {
-                self.answer(refused.token, StatusCode::INTERNAL_SERVER_ERROR, &[], b"", out, now);
-            }
-            Ok(mut body) => {
-                if body.is_suppressed() {
-                    let _finished = http.finish(body, out, now);
-                    return;
-                }
-                let sent = http.data(&mut body, &piece, out);
-                debug_assert!(sent.is_ok());
-                self.activity = Activity::Sending(Box::new(Sending { body, list: Some(list), share: None }));
-            }
-        }
-    }
-
-    /// Makes the next piece of the body that is being sent.
-    pub(super) fn next_piece<S: Store>(&mut self, core: &mut Core<S>, _: Now) {
-        let (Activity::Sending(sending), Protocol::Http(http)) = (&mut self.activity, &mut self.protocol)
-        else {
-            return;
-        };
-        let Some(list) = &mut sending.list else { return };
-        let mut piece = Vec::new();
-        let made = list.put_piece(core, &mut piece);
-        if made != Ok(false) {
-            sending.list = None;
-        }
-        if made.is_err() {
-            // The log moved past the list's revision. A body that breaks off is understood as that.
-            core.ready.push(self.id.slot() as u32);
-            sending.list = Some(ListBody::broken());
-            return;
-        }
-        let mut framed = Vec::with_capacity(piece.len() + 32);
-        let sent = http.data(&mut sending.body, &piece, &mut framed);
-        debug_assert!(sent.is_ok());
-        let mut outgoing = Outgoing::default();
-        outgoing.push(std::sync::Arc::<[u8]>::from(framed));
-        self.outgoing = Some(Box::new(outgoing));
+        core.metrics.buffers_exhausted.inc();
+        let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM).with_field("Retry-After", "1");
+        self.refuse(core, exchange, &refusal, out, now);
     }
 
     /// Something happened for an HTTP connection.
@@ -475,14 +367,7 @@ impl Connection {
             Activity::Stream(_) => return self.resume_stream(core, out, now),
             Activity::Hello(_) => return self.resume_hello(core, out, now),
             Activity::Count(_) => return self.resume_count(core, out, now),
-            Activity::Sending(sending) if sending.list.as_ref().is_some_and(ListBody::is_broken) => {
-                return After::Abort;
-            }
-            Activity::Sending(sending) => {
-                if sending.is_made() && self.outgoing.is_none() {
-                    self.finish_sending(out, now);
-                }
-            }
+            Activity::Sending(_) => return self.resume_sending(out, now),
             Activity::Idle | Activity::Receiving(_) | Activity::Socket(_) => {}
         }
         self.after_http()
@@ -494,15 +379,6 @@ impl Connection {
         if let Activity::Writing(exchange) = std::mem::replace(&mut self.activity, Activity::Idle) {
             self.answer_written(core, exchange, &written, out, now);
         }
-    }
-
-    fn finish_sending(&mut self, out: &mut SendQueue, now: Now) {
-        let Activity::Sending(sending) = std::mem::replace(&mut self.activity, Activity::Idle) else {
-            return;
-        };
-        let Protocol::Http(http) = &mut self.protocol else { return };
-        let finished = http.finish(sending.body, out, now);
-        debug_assert!(finished.is_ok());
     }
 
     fn upgrade<S: Store>(
@@ -543,67 +419,8 @@ impl Connection {
 const PAGE_POLICY: &[u8] = b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-impl ListBody {
-    fn new<S>(core: &Core<S>, prefix: String, items: usize, from: Option<Continue>) -> Self {
-        // Of a page without an item none could go on.
-        let bytes = core.config.list_bytes.max(1);
-        let items = items.max(1);
-        let (at, after) = match from {
-            None => (core.view.revision(), None),
-            Some(from) => (from.at, Some(from.after)),
-        };
-        Self { prefix, at, after, items, bytes, begun: false }
-    }
-
-    /// A list that cannot be finished.
-    fn broken() -> Self {
-        Self { prefix: String::new(), at: Revision::ZERO, after: None, items: 0, bytes: 0, begun: false }
-    }
-
-    fn is_broken(&self) -> bool {
-        self.items == 0 && !self.begun
-    }
-
-    /// Puts the next piece. Returns whether it is the last; an error if its revision is compacted.
-    fn put_piece<S>(&mut self, core: &Core<S>, out: &mut Vec<u8>) -> Result<bool, ()> {
-        let list = core.view.list(&self.prefix, self.after.as_deref(), self.at).map_err(|_| ())?;
-        let mut first = !self.begun;
-        if first {
-            out.extend_from_slice(format!("{{\"revision\":{},\"items\":[", self.at).as_bytes());
-            self.begun = true;
-        }
-        let mut last: Option<Key> = self.after.take();
-        for change in list {
-            if self.items == 0 || self.bytes == 0 {
-                out.extend_from_slice(b"],\"continue\":");
-                if let Some(last) = &last {
-                    put_string(&continue_token(self.at, last), out);
-                }
-                out.extend_from_slice(b"}\n");
-                return Ok(true);
-            }
-            if out.len() >= PIECE {
-                self.after = last;
-                return Ok(false);
-            }
-            let before = out.len();
-            out.extend_from_slice(if first { b"{" } else { b",{" });
-            first = false;
-            put_item_members(change, out);
-            self.items -= 1;
-            self.bytes = self.bytes.saturating_sub(out.len() - before);
-            last = Some(change.key.clone());
-        }
-        out.extend_from_slice(b"]}\n");
-        Ok(true)
-    }
-}
-
 /// What is said when the budget of what is under way is used up.
-pub(super) fn no_memory() -> Refusal {
-    let why = "too much is under way: try later";
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why).with_field("Retry-After", "1")
-}
+pub(super) const NO_ROOM: &str = "too much is under way: try later";
 
 /// The store's condition for a write, after a look at what is there; an error is what stands against it.
 fn condition<S>(core: &Core<S>, key: &Key, only_if: &Precondition) -> Result<Condition, Written> {

@@ -60,6 +60,8 @@ pub(super) struct Counts {
     pub(super) connections_closed: Counter,
     pub(super) connections_refused: Counter,
     pub(super) connections_shed: Counter,
+    /// Requests refused, and deliveries that wait, as the budget of what is under way was used up.
+    pub(super) buffers_exhausted: Counter,
     pub(super) requests: Counter,
     pub(super) requests_malformed: Counter,
     pub(super) requests_refused: Counter,
@@ -110,11 +112,14 @@ use Together::{Most, Sum};
 
 type Read<T> = fn(&Counts) -> &T;
 
-const COUNTERS: [(&str, &str, Together, Read<Counter>); 18] = [
+const COUNTERS: [(&str, &str, Together, Read<Counter>); 19] = [
     ("connections_opened", "Connections admitted", Sum, |of| &of.connections_opened),
     ("connections_closed", "Connections that are gone", Sum, |of| &of.connections_closed),
     ("connections_refused", "Connections answered 503 at a limit", Sum, |of| &of.connections_refused),
     ("connections_shed", "Idle connections closed to make room", Sum, |of| &of.connections_shed),
+    ("buffers_exhausted", "Requests refused and deliveries put off as too much was under way", Sum, |of| {
+        &of.buffers_exhausted
+    }),
     ("requests", "HTTP requests understood", Sum, |of| &of.requests),
     ("requests_malformed", "HTTP requests that are not HTTP, or over a limit", Sum, |of| {
         &of.requests_malformed

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //!   WatchServer ─┬─ connections   each a protocol machine and what it is busy with           connection.rs
-//!                │    ├─ http       a request is understood, and answered                    http.rs, stream.rs, demo.rs
+//!                │    ├─ http       a request is understood, and answered                    http.rs, body.rs, stream.rs, demo.rs
 //!                │    └─ websocket  operations, and any number of watches                    websocket.rs
 //!                └─ Core          what they share: store, view, index, timers, who is ready  core.rs
 //!                     ├─ index      the watchers, each with its cursor                           watcher.rs
 //!                     ├─ delivery   frames of the log, lent to one connection at a time      delivery.rs
+//!                     ├─ keeping    what is large and being sent                             kept.rs
 //!                     ├─ publishing the process's own calls and subscriptions                publishing.rs
 //!                     └─ metrics    what /metrics shows                                      metrics.rs
 //! ```
@@ -15,11 +16,13 @@
 //! concerns; those that were up to date become *behind* and their connections *ready*. When the socket of one has room, the
 //! frames from its cursor on are lent to it, and what was written moves the cursor.
 
+mod body;
 mod connection;
 mod core;
 mod delivery;
 mod demo;
 mod http;
+mod kept;
 mod metrics;
 mod publishing;
 mod stream;
@@ -35,10 +38,10 @@ use keepwatch_protocol::{
 };
 
 use self::connection::Connection;
-use self::core::Core;
+use self::core::{Core, Roomless};
 use self::metrics::Board;
 use crate::admission::{Admissions, Refused};
-use crate::budget::Budget;
+use crate::budget::Buffers;
 use crate::compressed::Tally;
 use crate::config::Config;
 use crate::encoding::Encodings;
@@ -60,7 +63,7 @@ pub struct Shared {
     compressed: Tally,
     board: Board,
     admissions: Admissions,
-    buffers: Budget,
+    buffers: Buffers,
 }
 
 impl Shared {
@@ -71,7 +74,7 @@ impl Shared {
         let (mut encodings, compressed) = (Encodings::new(), Tally::default());
         let surfaces = Surfaces::register(&mut encodings, &config.websocket.compression, &compressed)
             .expect("the registry takes 256 encodings");
-        let buffers = Budget::new(config.buffers);
+        let buffers = Buffers::new(config.buffers);
         let admissions = Admissions::new(config.connections, config.connections_per_address);
         Self {
             config,
@@ -121,7 +124,7 @@ pub struct Usage {
     pub log_bytes: usize,
     /// Bytes of frames made of them.
     pub encoded_bytes: usize,
-    /// Bytes that requests and answers under way hold, of all machines that share a store.
+    /// Bytes of [`Config::buffers`] that are taken, by all machines that share a store.
     pub buffered_bytes: usize,
 }
 
@@ -148,8 +151,9 @@ impl<S: Store> WatchServer<S> {
     /// When it does something about this connection at the latest, by itself; `None` if it does not, or there is none.
     pub fn deadline_of(&self, id: ConnectionId) -> Option<Instant> {
         let connection = self.connections.get(id.slot())?.as_ref();
-        connection.filter(|connection| connection.id == id)?;
-        self.core.timers.deadline_of(id.slot())
+        let connection = connection.filter(|connection| connection.id == id)?;
+        let room = self.core.roomless.next().filter(|_| connection.waits_for_room());
+        earliest(self.core.timers.deadline_of(id.slot()), room)
     }
 
     /// Makes room for whoever came: an idle connection of this machine is closed, or else one of another.
@@ -182,6 +186,28 @@ impl<S: Store> WatchServer<S> {
             }
         }
         false
+    }
+
+    /// Has those go on that wait for room and now find some, in their order.
+    fn look_for_room(&mut self, now: Now) {
+        if self.core.roomless.next().is_none_or(|at| at > now.instant) {
+            return;
+        }
+        let used = self.core.buffers.outgoing.used();
+        let mut room = self.core.buffers.outgoing.limit().saturating_sub(used);
+        for turn in 0..Roomless::AT_ONCE {
+            let Some((id, bytes)) = self.core.roomless.first() else { break };
+            if let Some((connection, core)) = self.connection(id) {
+                // A single one is sent whatever its size.
+                if bytes > room && (used > 0 || turn > 0) {
+                    break;
+                }
+                connection.looks_for_room(core);
+                room = room.saturating_sub(bytes);
+            }
+            self.core.roomless.pop();
+        }
+        self.core.roomless.looked(now.instant);
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<(&mut Connection, &mut Core<S>)> {
@@ -288,6 +314,7 @@ impl<S: Store> Server for WatchServer<S> {
                 self.on_deadline(now);
                 continue;
             }
+            self.core.delivery.clear();
             self.core.view.drop_encodings();
             self.core.publish_levels();
             return None;
@@ -295,11 +322,13 @@ impl<S: Store> Server for WatchServer<S> {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        earliest(self.core.timers.next(), self.core.view.log().next_too_old())
+        let timers = earliest(self.core.timers.next(), self.core.roomless.next());
+        earliest(timers, self.core.view.log().next_too_old())
     }
 
     fn on_deadline(&mut self, now: Now) {
         self.core.view.pass(now.instant);
+        self.look_for_room(now);
         // Those that were told of one change have their next heartbeat together: the rest is taken by `next_ready`.
         for _ in 0..DUE_AT_ONCE {
             let Some(slot) = self.core.timers.expire(now.instant) else { return };

@@ -9,11 +9,14 @@ use keepwatch_protocol::{After, Instant, Now, SendQueue, Sink, websocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{Activity, Connection, Protocol};
+use super::body::COPIED;
+use super::connection::{Activity, Connection, Next, Protocol};
 use super::core::Core;
-use super::delivery::{Outgoing, Planned};
-use super::http::{COPIED, JSON, NO_STORE, NOSNIFF, no_memory};
+use super::delivery::Planned;
+use super::http::{JSON, NO_STORE, NOSNIFF};
+use super::kept::Outgoing;
 use super::watcher::{Owner, Watcher};
+use crate::budget::FREE;
 use crate::encoding::EncodingId;
 use crate::index::{Filter, WatcherId};
 use crate::key::{Key, Position, Revision};
@@ -105,10 +108,11 @@ impl Feed {
         &mut self,
         core: &mut Core<S>,
         mut machine: Option<&mut websocket::Connection>,
-    ) -> Option<Outgoing> {
-        const PIECE: usize = 16 << 10;
-        let initial = self.initial.as_mut()?;
+    ) -> Next {
+        let Some(initial) = self.initial.as_mut() else { return Next::Nothing };
+        let from = initial.after.clone();
         let mut piece = Vec::new();
+        let mut share = core.buffers.outgoing.share();
         // Of keys and values, however little comes of them.
         let mut bytes = 0;
         let mut done = true;
@@ -118,15 +122,18 @@ impl Feed {
                     if initial.only && change.key.as_str() != &*initial.prefix {
                         break;
                     }
-                    if piece.len().max(bytes) >= PIECE {
+                    bytes += change.bytes();
+                    if !piece.is_empty() && piece.len().max(bytes) > FREE {
                         done = false;
                         break;
+                    }
+                    if !share.resize_to_send(bytes) {
+                        return Next::NoRoom(bytes);
                     }
                     match &mut machine {
                         Some(machine) => self.look.send_initial(change, machine, &mut piece),
                         None => self.look.put_initial(change, &mut piece),
                     }
-                    bytes += change.bytes();
                     initial.after = Some(change.key.clone());
                 }
             }
@@ -136,16 +143,21 @@ impl Feed {
                 if let Some(watcher) = core.index.get_mut(self.watcher) {
                     watcher.lose();
                 }
-                return None;
+                return Next::Nothing;
             }
         }
         if done {
             self.look.put_notice(Notice::Bookmark(initial.at), &mut piece);
+        }
+        if !share.resize_to_send(piece.len()) {
+            // It is more than its key and value.
+            initial.after = from;
+            return Next::NoRoom(piece.len());
+        }
+        if done {
             self.initial = None;
         }
-        let mut outgoing = Outgoing::default();
-        outgoing.push(Arc::<[u8]>::from(piece));
-        Some(outgoing)
+        Next::Piece(Outgoing::counted(share, piece.into()))
     }
 
     pub(super) fn plan<S>(&self, core: &mut Core<S>) -> Planned {
@@ -183,7 +195,7 @@ fn register<S>(core: &mut Core<S>, owner: Owner, filter: Filter, at: Position) -
 }
 
 impl Stream {
-    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Option<Outgoing> {
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>) -> Next {
         self.feed.next_initial(core, None)
     }
 
@@ -326,6 +338,9 @@ impl Connection {
         let notice = if self.outgoing.is_some() {
             // What is said here would come before it. When it is written, it is seen what else is due.
             return After::Paused;
+        } else if heartbeat && self.roomless {
+            // It cannot say that it is up to date, and is silent for no longer than it promised: it may come back.
+            return self.end_stream(core, out, now);
         } else if feed.is_compacted(core) {
             core.metrics.compacted.inc();
             Notice::Compacted(core.view.revision())
@@ -424,17 +439,14 @@ impl Connection {
         }
         let body = answer_body(core, held.watcher);
         core.index.remove(held.watcher);
-        let mut share = core.buffers.share();
-        if body.len() > COPIED && !share.resize(body.len()) {
-            self.refuse(core, held.exchange, &no_memory(), out, now);
+        let mut share = core.buffers.outgoing.share();
+        if !share.resize_to_send(body.len()) {
+            self.refuse_for_room(core, held.exchange, out, now);
             return self.after_http();
         }
         core.metrics.polls_answered.inc();
         let fields = [JSON, NO_STORE, NOSNIFF];
-        self.lend(held.exchange, StatusCode::OK, &fields, body.into(), out, now);
-        if let Activity::Sending(sending) = &mut self.activity {
-            sending.hold(share);
-        }
+        self.lend(held.exchange, StatusCode::OK, &fields, Outgoing::counted(share, body), out, now);
         self.after_http()
     }
 }

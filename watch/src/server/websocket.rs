@@ -1,26 +1,25 @@
 //! A WebSocket: any number of watches on one connection, reads and writes, both ways.
 
-use std::slice;
+mod feeds;
+mod request;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keepwatch_protocol::websocket::{
     Assembler, CloseCode, Connection as Machine, Event, Message, MessageKind, Opcode, RecvError, Role,
 };
 use keepwatch_protocol::{After, ConnectionId, Input, Now, SendQueue, Sink};
-use serde_json::{Map, Value};
 
-use super::connection::{Activity, Connection, Protocol};
+use self::feeds::{Feeds, watch_bytes};
+use self::request::{Refused, Request, parse};
+use super::connection::{Activity, Connection, Next, Protocol};
 use super::core::{Core, Writer};
-use super::delivery::{Outgoing, Planned};
+use super::delivery::Planned;
+use super::http::NO_ROOM;
 use super::stream::{Feed, NoWatch};
-use crate::budget::{Budget, Share};
-use crate::config::Config;
-use crate::index::Filter;
+use crate::budget::{Budget, FREE, Share};
 use crate::key::{Key, Revision};
-use crate::request::{Continue, Watch};
+use crate::request::Watch;
 use crate::shapes::{Notice, Written, continue_token, put_item_members, put_string};
-use crate::store::{Condition, Operation, Store};
+use crate::store::Store;
 use crate::surface::{Look, WatchId};
 
 /// What a WebSocket is busy with. Small, as most have one watch and say nothing.
@@ -35,58 +34,21 @@ pub(super) struct Socket {
     work: u32,
 }
 
-/// The watches of a WebSocket.
-enum Feeds {
-    None,
-    One(Feed),
-    Many(Box<Many>),
-}
-
-/// There was more than one watch.
-struct Many {
-    feeds: Vec<Feed>,
-    /// Where the next plan begins: the feeds take turns.
-    next: usize,
-}
-
 /// A message that is here and not done.
 enum Waiting {
     /// Parts of one, and what they hold of the budget.
     Parts { assembler: Assembler, share: Share },
     /// The watch with this id is to be cancelled, at the end of what is being sent. Behind it no message is taken.
     Cancel(u64),
-}
-
-/// What a message asks for.
-enum Request {
-    Watch { id: u64, watch: Watch },
-    Cancel { id: u64 },
-    Write { id: u64, operation: Operation },
-    Get { id: u64, key: Key },
-    List { id: u64, prefix: String, limit: usize, from: Option<Continue> },
-}
-
-/// Why a message cannot be done, and the id that it gave.
-struct Refused {
-    id: Option<u64>,
-    status: u16,
-    why: String,
-}
-
-/// What is wrong with a message.
-struct Wrong {
-    status: u16,
-    why: String,
-}
-
-impl<T: Into<String>> From<T> for Wrong {
-    fn from(why: T) -> Self {
-        Self { status: 400, why: why.into() }
-    }
+    /// Answers that are among the connection's own bytes, over their mark. Nothing is taken or said until they are below it.
+    Answers(#[expect(dead_code, reason = "it is held")] Share),
 }
 
 /// The close code of a watch that came from the URL, when its revision is compacted.
 const COMPACTED: u16 = 4410;
+
+/// There is no room in the budget for an answer.
+struct NoRoom;
 
 /// How much of messages is understood and said in one turn, about.
 const WORK_AT_ONCE: u32 = 64 << 10;
@@ -131,15 +93,43 @@ impl Socket {
             Waiting::Parts { assembler, share } => {
                 share.resize(assembler.memory_with(bytes, first, last)).then_some(assembler)
             }
-            Waiting::Cancel(_) => None,
+            Waiting::Cancel(_) | Waiting::Answers(_) => None,
         }
     }
 
-    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>, machine: &mut Machine) -> Option<Outgoing> {
+    /// What was said that was over the mark of the connection's own bytes is written so far that it is below it.
+    fn is_below_mark(&mut self) {
+        if matches!(self.waiting.as_deref(), Some(Waiting::Answers(_))) {
+            self.waiting = None;
+        }
+    }
+
+    /// Says an answer that may be large, if there is room for it.
+    fn answer(
+        &mut self,
+        buffers: &Budget,
+        machine: &mut Machine,
+        message: &[u8],
+        out: &mut SendQueue,
+    ) -> Result<(), NoRoom> {
+        self.worked(message.len());
+        if message.len() > out.room().max(FREE) {
+            let mut share = buffers.share();
+            if !share.resize_to_send(message.len()) {
+                return Err(NoRoom);
+            }
+            self.waiting = Some(Box::new(Waiting::Answers(share)));
+        }
+        say(machine, message, out);
+        Ok(())
+    }
+
+    pub(super) fn next_initial<S>(&mut self, core: &mut Core<S>, machine: &mut Machine) -> Next {
         // With context takeover the order in which messages are compressed is that of the wire, and others may overtake these.
         let mut machine = shared_window_bits(machine).map(|_| machine);
         let feeds = self.feeds.as_mut_slice();
-        feeds.iter_mut().find_map(|feed| feed.next_initial(core, machine.as_deref_mut()))
+        let mut pieces = feeds.iter_mut().map(|feed| feed.next_initial(core, machine.as_deref_mut()));
+        pieces.find(|next| !matches!(next, Next::Nothing)).unwrap_or(Next::Nothing)
     }
 
     pub(super) fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
@@ -164,75 +154,6 @@ impl Socket {
     }
 }
 
-impl Feeds {
-    fn as_slice(&self) -> &[Feed] {
-        match self {
-            Self::None => &[],
-            Self::One(feed) => slice::from_ref(feed),
-            Self::Many(many) => &many.feeds,
-        }
-    }
-
-    fn as_mut_slice(&mut self) -> &mut [Feed] {
-        match self {
-            Self::None => &mut [],
-            Self::One(feed) => slice::from_mut(feed),
-            Self::Many(many) => &mut many.feeds,
-        }
-    }
-
-    fn push(&mut self, feed: Feed) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(feed),
-            Self::One(first) => Self::Many(Box::new(Many { feeds: vec![first, feed], next: 0 })),
-            Self::Many(mut many) => {
-                many.feeds.push(feed);
-                Self::Many(many)
-            }
-        };
-    }
-
-    fn retain(&mut self, mut keep: impl FnMut(&mut Feed) -> bool) {
-        let left = match self {
-            Self::None => false,
-            Self::One(feed) => keep(feed),
-            Self::Many(many) => {
-                many.feeds.retain_mut(keep);
-                !many.feeds.is_empty()
-            }
-        };
-        if !left {
-            *self = Self::None;
-        }
-    }
-}
-
-impl Many {
-    fn plan<S>(&mut self, core: &mut Core<S>) -> Planned {
-        let count = self.feeds.len();
-        for step in 0..count {
-            let turn = (self.next + step) % count;
-            match self.feeds[turn].plan(core) {
-                Planned::All => {}
-                Planned::Compacted => {
-                    // The next plan begins, and ends, here: it is told so when nothing else is on its way.
-                    self.next = turn;
-                    return Planned::Compacted;
-                }
-                Planned::Part => {
-                    self.next = turn + 1;
-                    return Planned::Part;
-                }
-            }
-            if !core.delivery.has_room() {
-                self.next = turn + 1;
-                return Planned::Part;
-            }
-        }
-        Planned::All
-    }
-}
-
 impl Connection {
     pub(super) fn receive_websocket<S: Store>(
         &mut self,
@@ -251,6 +172,7 @@ impl Connection {
             if out.over_mark() {
                 return After::Open;
             }
+            socket.is_below_mark();
             if socket.writes as usize >= core.config.writes || socket.has_parked() {
                 return After::Paused;
             }
@@ -297,11 +219,10 @@ impl Connection {
                     let assembler = if first && last {
                         &mut whole
                     } else {
-                        match socket.room_for(&core.buffers, limit, (bytes.len(), first, last)) {
+                        match socket.room_for(&core.buffers.incoming, limit, (bytes.len(), first, last)) {
                             Some(assembler) => assembler,
                             None => {
-                                let code = CloseCode::TRY_AGAIN_LATER;
-                                let _closing = machine.close(code, "too much is under way", out, now);
+                                close_for_room(core, machine, out, now);
                                 socket.waiting = None;
                                 self.stop(core);
                                 continue;
@@ -360,6 +281,9 @@ impl Connection {
                         out,
                     );
                 }
+                if !socket.feeds.reserve(&watch.filter) {
+                    return say_no_room(core, machine, id, out);
+                }
                 let mut frames = Vec::new();
                 match Feed::begin(core, slot, &watch, look) {
                     Ok((feed, notice)) => {
@@ -371,13 +295,15 @@ impl Connection {
                         if !socket.has_watches() {
                             *heartbeat = now.instant + core.config.heartbeat;
                         }
-                        socket.feeds.push(feed);
+                        socket.feeds.push(feed, &core.buffers.incoming);
                     }
                     Err(NoWatch::Revision(_)) => {
+                        socket.feeds.give_back(watch_bytes(&watch.filter));
                         core.metrics.compacted.inc();
                         look.put_notice(Notice::Compacted(core.view.revision()), &mut frames);
                     }
                     Err(NoWatch::TooMany) => {
+                        socket.feeds.give_back(watch_bytes(&watch.filter));
                         return say_error(machine, &refuse(503, "too many watches"), None, out);
                     }
                 }
@@ -389,7 +315,9 @@ impl Connection {
                 let look = Look::Numbered(WatchId::new(id));
                 match socket.feeds.as_slice().iter().find(|feed| feed.look == look).map(|feed| feed.watcher) {
                     Some(watcher) => {
+                        let bytes = core.index.filter_of(watcher).map_or(0, watch_bytes);
                         socket.feeds.retain(|feed| feed.watcher != watcher);
+                        socket.feeds.give_back(bytes);
                         core.index.remove(watcher);
                         say(machine, format!("{{\"id\":{id},\"type\":\"canceled\"}}").as_bytes(), out);
                     }
@@ -416,8 +344,9 @@ impl Connection {
                     Some(change) => {
                         let mut message = result(id);
                         put_item_members(change, &mut message);
-                        socket.worked(message.len());
-                        say(machine, &message, out);
+                        if let Err(NoRoom) = socket.answer(&core.buffers.outgoing, machine, &message, out) {
+                            say_no_room(core, machine, id, out);
+                        }
                     }
                     None => {
                         let refused = Refused { id: Some(id), status: 404, why: "no such key".into() };
@@ -432,8 +361,9 @@ impl Connection {
                 let after = from.as_ref().map(|from| from.after.as_str());
                 match list(core, &prefix, after, at, limit, result(id)) {
                     Ok(message) => {
-                        socket.worked(message.len());
-                        say(machine, &message, out);
+                        if let Err(NoRoom) = socket.answer(&core.buffers.outgoing, machine, &message, out) {
+                            say_no_room(core, machine, id, out);
+                        }
                     }
                     Err(why) => {
                         let refused = Refused { id: Some(id), status: 410, why };
@@ -468,7 +398,7 @@ impl Connection {
                 if let Some(notice) = notice {
                     look.put_notice(notice, &mut frames);
                 }
-                socket.feeds.push(feed);
+                socket.feeds.push(feed, &core.buffers.incoming);
                 say_frames(machine, &frames, out);
             }
             // A browser sees no status of a handshake: it is told on the WebSocket.
@@ -500,16 +430,24 @@ impl Connection {
         else {
             return After::Abort;
         };
+        socket.is_below_mark();
         say_replies(core, self.id, machine, socket, out);
         if is_sending {
             // What is said here would come before it. When it is written, it is seen what else is due.
             return After::Open;
         }
+        if heartbeat && self.roomless {
+            // As on a stream: it may come back.
+            close_for_room(core, machine, out, now);
+            self.stop(core);
+            return After::Open;
+        }
         let revision = core.view.revision();
         let mut frames = Vec::new();
-        let mut close = false;
+        let (mut close, mut gone) = (false, 0);
         socket.feeds.retain(|feed| {
             if feed.is_compacted(core) {
+                gone += core.index.filter_of(feed.watcher).map_or(0, watch_bytes);
                 feed.look.put_notice(Notice::Compacted(revision), &mut frames);
                 core.metrics.compacted.inc();
                 core.index.remove(feed.watcher);
@@ -521,6 +459,9 @@ impl Connection {
             }
             true
         });
+        if gone > 0 {
+            socket.feeds.give_back(gone);
+        }
         say_frames(machine, &frames, out);
         if close {
             close_compacted(machine, out, now);
@@ -587,6 +528,18 @@ fn say_error(machine: &mut Machine, refused: &Refused, revision: Option<Revision
     say(machine, &message, out);
 }
 
+/// There is no room for the answer.
+fn say_no_room<S>(core: &Core<S>, machine: &mut Machine, id: u64, out: &mut SendQueue) {
+    core.metrics.buffers_exhausted.inc();
+    say_error(machine, &Refused { id: Some(id), status: 503, why: NO_ROOM.into() }, None, out);
+}
+
+fn close_for_room<S>(core: &Core<S>, machine: &mut Machine, out: &mut SendQueue, now: Now) {
+    core.metrics.buffers_exhausted.inc();
+    // Refused only if it closes already.
+    let _closing = machine.close(CloseCode::TRY_AGAIN_LATER, "too much is under way", out, now);
+}
+
 fn close_compacted(machine: &mut Machine, out: &mut SendQueue, now: Now) {
     let code = CloseCode::new(COMPACTED).unwrap_or(CloseCode::NORMAL);
     let _closing = machine.close(code, "compacted: list again", out, now);
@@ -625,127 +578,4 @@ fn list<S>(
     }
     message.push(b'}');
     Ok(message)
-}
-
-fn parse(text: &str, config: &Config) -> Result<Request, Refused> {
-    let value: Value = serde_json::from_str(text).map_err(|error| Refused {
-        id: None,
-        status: 400,
-        why: format!("the message is not JSON: {error}"),
-    })?;
-    let id = value.get("id").and_then(Value::as_u64).filter(|id| *id <= Revision::MAX.as_u64());
-    let refuse = |why: String| Refused { id, status: 400, why };
-    let Value::Object(mut members) = value else { return Err(refuse("a message is an object".into())) };
-    let id_there = members.remove("id").is_some();
-    let Some(id) = id else {
-        let why = if id_there { "id is a whole number, at most 2^53 - 1" } else { "a message has an id" };
-        return Err(refuse(why.into()));
-    };
-    request(id, &mut members, config)
-        .and_then(|request| match members.keys().next() {
-            None => Ok(request),
-            Some(name) => Err(format!("there is no member {} here", shown(name)).into()),
-        })
-        .map_err(|Wrong { status, why }| Refused { id: Some(id), status, why })
-}
-
-fn request(id: u64, members: &mut Map<String, Value>, config: &Config) -> Result<Request, Wrong> {
-    let operation = text(members, "op")?.ok_or("a message has an op")?;
-    Ok(match operation.as_str() {
-        "watch" => {
-            let filter = match (text(members, "key")?, text(members, "prefix")?) {
-                (Some(key), None) => Filter::key(&key, config.key_bytes),
-                (None, Some(prefix)) => Filter::prefix(&prefix, config.key_bytes),
-                _ => return Err("a watch has either a key or a prefix".into()),
-            };
-            let filter = filter.map_err(|error| error.to_string())?;
-            let since = revision(members, "since")?;
-            let initial = match members.remove("initial") {
-                None => false,
-                Some(Value::Bool(initial)) => initial,
-                Some(_) => return Err("initial is true or false".into()),
-            };
-            Request::Watch { id, watch: Watch { filter, since, initial } }
-        }
-        "cancel" => Request::Cancel { id },
-        "get" => Request::Get { id, key: key(members, config)? },
-        "put" => {
-            let key = key(members, config)?;
-            let value = match (text(members, "value")?, text(members, "value64")?) {
-                (Some(text), None) => text.into_bytes(),
-                (None, Some(base64)) => {
-                    STANDARD.decode(base64).map_err(|error| format!("value64: {error}"))?
-                }
-                _ => return Err("a put has either a value or a value64".into()),
-            };
-            if value.len() > config.value_bytes {
-                let why = format!("a value has at most {} bytes", config.value_bytes);
-                return Err(Wrong { status: 413, why });
-            }
-            let condition = condition(members)?;
-            Request::Write { id, operation: Operation::Put { key, value: value.into(), condition } }
-        }
-        "delete" => {
-            let (key, condition) = (key(members, config)?, condition(members)?);
-            Request::Write { id, operation: Operation::Delete { key, condition } }
-        }
-        "list" => {
-            let prefix = text(members, "prefix")?.unwrap_or_default();
-            let limit = match members.remove("limit") {
-                None => config.list_items,
-                Some(limit) => match limit.as_u64().filter(|limit| *limit > 0) {
-                    Some(limit) => usize::try_from(limit).unwrap_or(usize::MAX).min(config.list_items),
-                    None => return Err("limit is a number of items, from 1".into()),
-                },
-            };
-            let from = match text(members, "continue")? {
-                None => None,
-                Some(token) => Some(Continue::parse(&token, config).ok_or(Continue::WHAT)?),
-            };
-            Request::List { id, prefix, limit, from }
-        }
-        _ => {
-            let operation = shown(&operation);
-            return Err(format!("there is no op {operation}: watch, cancel, put, get, list or delete").into());
-        }
-    })
-}
-
-/// What the client sent, in quotes, and not all of it: an answer is no longer because the question was.
-fn shown(text: &str) -> String {
-    const MOST: usize = 32;
-    let more = if text.chars().nth(MOST).is_some() { ".." } else { "" };
-    format!("{:?}{more}", text.chars().take(MOST).collect::<String>())
-}
-
-fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
-    match members.remove(name) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("{name} is a string")),
-    }
-}
-
-fn key(members: &mut Map<String, Value>, config: &Config) -> Result<Key, String> {
-    let text = text(members, "key")?.ok_or("a key is missing")?;
-    Key::new(&text, config.key_bytes).map_err(|error| error.to_string())
-}
-
-fn revision(members: &mut Map<String, Value>, name: &str) -> Result<Option<Revision>, String> {
-    match members.remove(name) {
-        None => Ok(None),
-        Some(value) => match value.as_u64().and_then(Revision::new) {
-            Some(revision) => Ok(Some(revision)),
-            None => Err(format!("{name} is a revision")),
-        },
-    }
-}
-
-/// `ifRevision`: the revision that the key is to be at; 0: it is not to exist.
-fn condition(members: &mut Map<String, Value>) -> Result<Condition, String> {
-    Ok(match revision(members, "ifRevision")? {
-        None => Condition::None,
-        Some(Revision::ZERO) => Condition::Absent,
-        Some(revision) => Condition::Revision(revision),
-    })
 }

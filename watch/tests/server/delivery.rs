@@ -120,6 +120,8 @@ trait Net {
     fn drain(&mut self);
     /// Everybody reads all there is.
     fn finish(&mut self);
+    /// What is held of the budget.
+    fn buffered(&self) -> usize;
 }
 
 struct Simulated {
@@ -176,6 +178,10 @@ impl Net for Simulated {
             client.read_limit(usize::MAX);
         }
         self.run();
+    }
+
+    fn buffered(&self) -> usize {
+        self.sim.server().usage().buffered_bytes
     }
 }
 
@@ -306,6 +312,10 @@ impl Net for Leased {
             self.read(client, usize::MAX);
         }
     }
+
+    fn buffered(&self) -> usize {
+        self.driver.server().usage().buffered_bytes
+    }
 }
 
 struct Watcher {
@@ -435,6 +445,10 @@ impl Watcher {
                 let length = self.bytes.get(2..4)?;
                 (4, usize::from(u16::from_be_bytes(length.try_into().unwrap())))
             }
+            (_, 127) => {
+                let length = self.bytes.get(2..10)?;
+                (10, u64::from_be_bytes(length.try_into().unwrap()) as usize)
+            }
             (_, other) => unreachable!("a length of {other}"),
         };
         let opcode = self.bytes[0];
@@ -517,16 +531,35 @@ fn event_of_sse(text: &str) -> Value {
     event
 }
 
-fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>, drain: bool) {
+/// How much the server keeps, and how large the values are.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    keep: usize,
+    /// Bytes of a value for each that a step says.
+    scale: usize,
+    buffers: usize,
+}
+
+fn sizes() -> impl Strategy<Value = Sizes> {
+    let keep = prop::sample::select(vec![1usize, 3, 10, 10_000]);
+    // Of large values few find room together, or only one.
+    let large = prop::sample::select(vec![(1usize, 256 << 20), (100, 60_000), (100, 18_000)]);
+    (keep, large).prop_map(|(keep, (scale, buffers))| Sizes { keep, scale, buffers })
+}
+
+fn play(net: &mut impl Net, handle: &Handle, sizes: Sizes, steps: Vec<Step>, drain: bool) {
+    let Sizes { keep, scale, buffers } = sizes;
+    // A single one is sent whatever its size.
+    let most = buffers.max(scale * 256 + 1000);
     let mut history: Vec<Past> = Vec::new();
     let mut watchers: Vec<Watcher> = Vec::new();
     for step in steps {
         match step {
-            Step::Put(key, value) => write(net, handle, &mut history, &[(key, Some(value))]),
-            Step::Delete(key) => write(net, handle, &mut history, &[(key, None)]),
+            Step::Put(key, value) => write(net, handle, &mut history, scale, &[(key, Some(value))]),
+            Step::Delete(key) => write(net, handle, &mut history, scale, &[(key, None)]),
             Step::Burst(writes) => {
                 let writes: Vec<_> = writes.into_iter().map(|(key, value)| (key, Some(value))).collect();
-                write(net, handle, &mut history, &writes);
+                write(net, handle, &mut history, scale, &writes);
             }
             Step::Watch(carrier, first, second, back) => {
                 let since = back.map(|back| history.iter().rev().nth(back).map_or(START, |past| past.0));
@@ -553,11 +586,25 @@ fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>, drai
             }
             Step::Wait => net.wait(Duration::from_secs(26)),
         }
+        assert!(net.buffered() <= most, "{} of {buffers}", net.buffered());
     }
     if drain {
         net.drain();
     }
     net.finish();
+    // Some may have waited for room, each for the one before.
+    let mut quiet = if scale > 1 { 0 } else { 2 };
+    while quiet < 2 {
+        net.wait(Duration::from_millis(25));
+        net.finish();
+        quiet += 1;
+        for watcher in &mut watchers {
+            let came = net.received(watcher.client);
+            quiet = if came.is_empty() { quiet } else { 0 };
+            watcher.bytes.extend(came);
+        }
+    }
+    assert_eq!(net.buffered(), 0);
     for watcher in &mut watchers {
         watcher.understand(net, &history);
         assert!(watcher.bytes.is_empty(), "a frame is not whole: {}", watcher.bytes.escape_ascii());
@@ -572,11 +619,17 @@ fn play(net: &mut impl Net, handle: &Handle, keep: usize, steps: Vec<Step>, drai
 }
 
 /// The process writes, all in one batch.
-fn write(net: &mut impl Net, handle: &Handle, history: &mut Vec<Past>, writes: &[(usize, Option<u8>)]) {
+fn write(
+    net: &mut impl Net,
+    handle: &Handle,
+    history: &mut Vec<Past>,
+    scale: usize,
+    writes: &[(usize, Option<u8>)],
+) {
     let asked: Vec<_> = writes
         .iter()
         .map(|&(key, value)| {
-            let text = value.map(|value| "v".repeat(usize::from(value)));
+            let text = value.map(|value| "v".repeat(scale * usize::from(value)));
             let pending = match &text {
                 Some(text) => handle.put(KEYS[key], text.as_bytes()),
                 None => handle.delete(KEYS[key]),
@@ -597,8 +650,13 @@ fn write(net: &mut impl Net, handle: &Handle, history: &mut Vec<Past>, writes: &
 }
 
 /// A server and a driver that wait for ever for those who do not read.
-fn patient_server(keep: usize) -> (WatchServer, Handle) {
+fn patient_server(keep: usize, buffers: usize) -> (WatchServer, Handle) {
     let mut config = keeping(keep);
+    // For what goes. Who waits for room is not told to come back.
+    config.buffers = 2 * buffers;
+    if buffers < 1 << 20 {
+        config.heartbeat = Duration::from_secs(1 << 30);
+    }
     config.websocket.ping_interval = None;
     config.websocket.close_timeout = Duration::from_secs(1 << 30);
     server(config)
@@ -624,35 +682,35 @@ proptest! {
     #[test]
     fn every_watcher_sees_what_the_model_says(
         steps in prop::collection::vec(step(), 1..80),
-        keep in prop::sample::select(vec![1usize, 3, 10, 10_000]),
+        sizes in sizes(),
         window in prop::sample::select(vec![1usize, 7, 64, 300, 4096]),
         writes in prop::collection::vec(1..200usize, 0..4),
         drain: bool,
     ) {
-        let (server, handle) = patient_server(keep);
+        let (server, handle) = patient_server(sizes.keep, sizes.buffers);
         let mut config = SimConfig::default();
         config.driver = patient();
         let mut net = Simulated { sim: Sim::with_config(server, config), clients: Vec::new(), window, writes };
-        play(&mut net, &handle, keep, steps, drain);
+        play(&mut net, &handle, sizes, steps, drain);
     }
 
     #[test]
     fn every_watcher_sees_the_same_of_leases(
         steps in prop::collection::vec(step(), 1..80),
-        keep in prop::sample::select(vec![1usize, 3, 10, 10_000]),
+        sizes in sizes(),
         most in prop::sample::select(vec![1usize, 100, 10_000]),
         drain: bool,
     ) {
-        let (server, handle) = patient_server(keep);
+        let (server, handle) = patient_server(sizes.keep, sizes.buffers);
         let mut net = Leased::new(server, most);
-        play(&mut net, &handle, keep, steps, drain);
+        play(&mut net, &handle, sizes, steps, drain);
     }
 }
 
 #[test]
 fn bodies_and_lists_are_leased_whole_however_little_is_written() {
     for (most, step) in [(40, 11), (300, 299), (1 << 20, 113), (1 << 20, usize::MAX)] {
-        let (server, handle) = patient_server(1000);
+        let (server, handle) = patient_server(1000, 256 << 20);
         let mut net = Leased::new(server, most);
         for key in 0..4 {
             let pending = handle.put(&format!("k{key}"), "v".repeat(9000).as_bytes());
