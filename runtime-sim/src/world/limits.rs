@@ -102,10 +102,11 @@ pub(super) fn tighten(faults: &mut Faults, seed: &Random, config: &mut Config) -
         config.connections_per_address = 2 + random.below(3);
     }
     if let Some(mut random) = buffers {
-        // What is larger than all of it is refused for ever. So there is room for the answer to any poll, when nothing else is
-        // under way: the largest value, its frame, and what is cut behind.
+        // Each half has room for one or two of what is large. A single answer that is larger would be sent nevertheless, when
+        // nothing else is: so there is none.
         config.poll_bytes = config.poll_bytes.min(2000);
-        config.buffers = (18 << 10) + random.below(12 << 10);
+        config.list_bytes = config.list_bytes.min(2000);
+        config.buffers = (64 << 10) + random.below(40 << 10);
     }
     tight
 }

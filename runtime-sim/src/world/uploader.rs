@@ -16,7 +16,7 @@ use crate::random::Random;
 
 pub(super) struct Uploader {
     random: Random,
-    /// What the server holds at most.
+    /// What the server holds at most of what comes: half of its buffers.
     budget: usize,
     open: Vec<Upload>,
     sent: usize,
@@ -55,8 +55,8 @@ const MOST: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Uploader {
-    pub(super) fn new(random: Random, budget: usize) -> Self {
-        Self { random, budget, open: Vec::new(), sent: 0, next: Instant::START, left: false }
+    pub(super) fn new(random: Random, buffers: usize) -> Self {
+        Self { random, budget: buffers / 2, open: Vec::new(), sent: 0, next: Instant::START, left: false }
     }
 
     fn begin(&mut self, core: &mut Core) {
@@ -65,8 +65,8 @@ impl Uploader {
         // Several of these are too many, and one of the last kind is.
         let size = match random.below(8) {
             0 => self.budget + 1 + random.below(8 << 10),
-            1..4 => 8 << 10,
-            _ => 1 + random.below(9 << 10),
+            1..4 => 20 << 10,
+            _ => 1 + random.below(24 << 10),
         };
         let mut value = format!("upload {} ", self.sent).into_bytes();
         value.resize(size.max(value.len()), b'u');
