@@ -39,7 +39,6 @@ fn ours(wire: &mut [u8]) -> usize {
 }
 
 /// Borrowed too, a slice for each chunk.
-#[expect(clippy::disallowed_methods, reason = "it is what is measured")]
 fn httparse_loop(mut wire: &[u8]) -> usize {
     let mut length = 0;
     while let Ok(httparse::Status::Complete((head, size))) = httparse::parse_chunk_size(wire) {
