@@ -28,8 +28,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use keepwatch_protocol::driver::{Io, Sockets};
-use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Intake, TURN, Table, is_connected};
+use keepwatch_protocol::{ConnectionId, Driver, Now, Peer, Server, earliest};
+use keepwatch_runtime::{Clock, Connecting, Control, Intake, Table, Turn, is_connected};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -190,7 +190,7 @@ impl Runtime {
             }
             self.accept(&mut connections, &mut driver, now);
             self.adopt(&mut connections, &mut driver, now)?;
-            connections.turn_began = self.clock.instant();
+            connections.turn.begin();
             let more = driver.turn(&mut connections, now);
             self.intake.released(std::mem::take(&mut connections.released));
             let none_comes = self.intake.is_empty() && self.connecting.is_empty();
@@ -313,13 +313,12 @@ struct Connections {
     table: Table<TcpStream>,
     /// How many were closed in this turn.
     released: usize,
-    clock: Clock,
-    turn_began: Instant,
+    turn: Turn,
 }
 
 impl Connections {
     fn new(clock: Clock) -> Self {
-        Self { table: Table::default(), released: 0, clock, turn_began: Instant::START }
+        Self { table: Table::default(), released: 0, turn: Turn::new(clock) }
     }
 }
 
@@ -348,7 +347,7 @@ impl Sockets for Connections {
     }
 
     fn turn_is_over(&mut self) -> bool {
-        self.clock.instant().since(self.turn_began) >= TURN
+        self.turn.is_over()
     }
 }
 

@@ -31,7 +31,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use keepwatch_protocol::driver::{Io, Sockets};
 use keepwatch_protocol::{ConnectionId, Driver, Instant, Now, Peer, Server, earliest};
-use keepwatch_runtime::{Clock, Connecting, Control, Intake, TURN, Table, is_connected};
+use keepwatch_runtime::{Clock, Connecting, Control, Intake, Table, Turn, is_connected};
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::{Async, Timer};
 
@@ -174,7 +174,7 @@ impl<S: Server> Serving<S> {
         self.woken = woken;
         self.accept(now);
         self.adopt(now)?;
-        self.connections.turn_began = self.runtime.clock.instant();
+        self.connections.turn.begin();
         let more = self.driver.turn(&mut self.connections, now);
         let Runtime { intake, connecting, .. } = &mut self.runtime;
         intake.released(std::mem::take(&mut self.connections.released));
@@ -274,13 +274,12 @@ struct Connections {
     table: Table<Waited<TcpStream>>,
     /// How many were closed in this turn.
     released: usize,
-    clock: Clock,
-    turn_began: Instant,
+    turn: Turn,
 }
 
 impl Connections {
     fn new(clock: Clock) -> Self {
-        Self { table: Table::default(), released: 0, clock, turn_began: Instant::START }
+        Self { table: Table::default(), released: 0, turn: Turn::new(clock) }
     }
 }
 
@@ -312,7 +311,7 @@ impl Sockets for Connections {
     }
 
     fn turn_is_over(&mut self) -> bool {
-        self.clock.instant().since(self.turn_began) >= TURN
+        self.turn.is_over()
     }
 }
 

@@ -1,14 +1,9 @@
 //! From ids to sockets, and the two calls that move bytes.
 
 use std::io::{ErrorKind, IoSlice, Read, Result, Write};
-use std::time::Duration;
 
 use keepwatch_protocol::driver::Io;
 use keepwatch_protocol::{Blocks, ConnectionId, Slices};
-
-/// How long a driver's turn may take before new events are looked for: so long do reading, accepting and timers wait at most, and
-/// for one connection more.
-pub const TURN: Duration = Duration::from_micros(500);
 
 /// What a runtime keeps for each connection, found by its id.
 #[derive(Debug)]

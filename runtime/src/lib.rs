@@ -11,7 +11,7 @@
 //! | [`AcceptBackoff`] | what to do when accepting fails |
 //! | [`Connecting`] | making connections, each with its end |
 //! | [`Table`], [`read()`], [`write()`] | from ids to sockets, and the two calls that move bytes |
-//! | [`Clock`] | the one place that reads a clock |
+//! | [`Clock`], [`Turn`] | the one place that reads a clock; how long a turn may take |
 //! | [`Handle`], [`Control`] | how other threads stop a runtime |
 #![forbid(unsafe_code)]
 
@@ -25,11 +25,13 @@ mod intake;
 mod io;
 mod options;
 mod share;
+mod turn;
 
 pub use accept::{AcceptBackoff, Retry};
 pub use clock::Clock;
 pub use connect::{Connecting, is_connected};
 pub use control::{Control, Handle};
 pub use intake::Intake;
-pub use io::{TURN, Table, read, write};
+pub use io::{Table, read, write};
 pub use options::{Options, listen};
+pub use turn::Turn;
