@@ -43,7 +43,7 @@ pub(super) struct Connection {
     ping_waited: bool,
     /// Input was not taken, as so much waited to be written or the turn was over: a silence of the peer says nothing.
     held: bool,
-    /// What the protocol was due for is not looked at before then: it was held back, and may still be.
+    /// What is due is not looked at before then: it was held back, and may still be, or it began after the farewell.
     again: Instant,
     pub(super) leaving: Leaving,
     pub(super) listed: Listed,
@@ -477,6 +477,14 @@ impl Connection {
         }
     }
 
+    /// A request has come whole. What begins after the farewell has one of its own, which is due at once.
+    pub(super) fn begins(&mut self, now: Now) {
+        if self.leaving == Leaving::Told {
+            self.leaving = Leaving::Untold;
+            self.again = now.instant;
+        }
+    }
+
     /// Keeps the machine's timer at the earliest of what the connection waits for.
     pub(super) fn keep_timer<S>(&self, core: &mut Core<S>) {
         let protocol = match &self.protocol {
@@ -491,8 +499,8 @@ impl Connection {
             Activity::Count(count) => Some(count.next),
             _ => None,
         };
-        let farewell =
-            core.farewells.filter(|_| self.leaving == Leaving::Untold).map(|farewells| farewells.at(self.id));
+        let farewell = core.farewells.filter(|_| self.leaving == Leaving::Untold);
+        let farewell = farewell.map(|farewells| farewells.at(self.id).max(self.again));
         match earliest(earliest(protocol, activity), farewell) {
             Some(at) => core.timers.set(self.id.slot(), at),
             None => core.timers.cancel(self.id.slot()),

@@ -5,7 +5,7 @@ use keepwatch_protocol::websocket::deflate::Agreed;
 use keepwatch_protocol::{After, Input, Now, SendQueue, websocket};
 
 use super::body::ListBody;
-use super::connection::{Activity, Connection, Leaving, Protocol};
+use super::connection::{Activity, Connection, Protocol};
 use super::core::{Core, Writer};
 use super::kept::Outgoing;
 use super::websocket::Socket;
@@ -109,10 +109,7 @@ impl Connection {
                 }
                 Ok(Event::EndOfRequest) => {
                     if let Some(Receiving { exchange, call, body, .. }) = receiving.take() {
-                        // What begins after the farewell has one of its own.
-                        if self.leaving == Leaving::Told {
-                            self.leaving = Leaving::Untold;
-                        }
+                        self.begins(now);
                         self.execute(core, exchange, call, body, out, now);
                         // Writes behind each other: if the store decides them at once, whoever watches is told of all these
                         // changes together, and not of each before the next.

@@ -289,6 +289,15 @@ impl Watcher {
                 }
                 Ok(())
             }
+            (Some("list" | "watch"), "error") if value.get("status").and_then(Value::as_u64) == Some(503) => {
+                core.no_room("buffers: a list refused")?;
+                // It comes back later.
+                if !self.closing {
+                    self.say(8, &1000_u16.to_be_bytes(), link, core);
+                    self.closing = true;
+                }
+                Ok(())
+            }
             (what, _) => Err(format!("{what:?} is answered {value}")),
         }
     }
