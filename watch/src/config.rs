@@ -18,8 +18,8 @@ pub struct Config {
     /// How long a stream may be silent before it says `bookmark`. Default: 25 s.
     pub heartbeat: Duration,
     /// Connections at once, of all machines that share a store; more are answered 503. When all but one in sixteen places are
-    /// taken, each that comes makes one close that is idle between two requests on the same machine, those first that are idle
-    /// longest. Default: 10,000.
+    /// taken, each that comes makes one close that is idle between two requests: on the same machine those first that are idle
+    /// longest, and if there are none, on another. Default: 10,000.
     pub connections: usize,
     /// Connections of one address at once, which for IPv6 is the network of 64 bits; more are answered 503. A proxy is one
     /// address. Default: no limit of its own.

@@ -115,7 +115,7 @@ type Read<T> = fn(&Counts) -> &T;
 const COUNTERS: [(&str, &str, Together, Read<Counter>); 19] = [
     ("connections_opened", "Connections admitted", Sum, |of| &of.connections_opened),
     ("connections_closed", "Connections that are gone", Sum, |of| &of.connections_closed),
-    ("connections_refused", "Connections answered 503 at a limit", Sum, |of| &of.connections_refused),
+    ("connections_refused", "Connections refused at a limit", Sum, |of| &of.connections_refused),
     ("connections_shed", "Idle connections closed to make room", Sum, |of| &of.connections_shed),
     ("buffers_exhausted", "Requests refused and deliveries put off as too much was under way", Sum, |of| {
         &of.buffers_exhausted
